@@ -1,0 +1,73 @@
+//! seccomp filters. A filter is installed as the last thing before exec, so
+//! that it need not allow what comes before; whether the kernel takes it is
+//! found out when it is handed over, in a process that is thrown away.
+
+use crate::sys::clone;
+use crate::sys::exec::exit;
+use crate::sys::seccomp;
+use crate::sys::shared::Shared;
+use crate::sys::wait;
+use nix::errno::Errno;
+use nix::sys::resource::{setrlimit, Resource};
+use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
+
+pub use seccomp::install;
+
+/// The longest program the kernel takes (`BPF_MAXINSNS`).
+const MAX_INSTRUCTIONS: usize = 4096;
+/// The longest program `struct sock_fprog` can announce.
+const MAX_ANNOUNCED: usize = u16::MAX as usize;
+
+/// What can be told from the length alone: `EINVAL` for no whole number of
+/// instructions, none, or more than the kernel takes; `E2BIG` for more than it can be told of.
+pub fn check_length(program: &[u8]) -> Result<(), Errno> {
+    let instructions = program.len() / seccomp::INSTRUCTION;
+    if program.len() % seccomp::INSTRUCTION != 0 || instructions == 0 {
+        Err(Errno::EINVAL)
+    } else if instructions > MAX_ANNOUNCED {
+        Err(Errno::E2BIG)
+    } else if instructions > MAX_INSTRUCTIONS {
+        Err(Errno::EINVAL)
+    } else {
+        Ok(())
+    }
+}
+
+/// Installs `program` in a copy of the calling process, which then ends.
+///
+/// Errors as [`install`], and as `clone` when there can be no copy.
+pub fn rehearse(program: &[u8]) -> Result<(), Errno> {
+    let verdict = Shared::<1>::new()?;
+    // A copy that dies first has not been allowed to say anything else.
+    verdict[0].store(Errno::EPERM as i32, Ordering::SeqCst);
+    let copy = clone::child(0, || {
+        // The filter may kill the exit, too: no core dump for that.
+        let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+        let errno = install(program).map_or_else(|errno| errno as i32, |()| 0);
+        verdict[0].store(errno, Ordering::SeqCst);
+        exit(0)
+    })?;
+    wait::await_end(copy.pidfd.as_fd());
+    match verdict[0].load(Ordering::SeqCst) {
+        0 => Ok(()),
+        errno => Err(Errno::from_raw(errno)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_length;
+    use nix::errno::Errno;
+
+    #[test]
+    fn lengths_are_whole_instructions_within_the_kernels_limits() {
+        let check = |length| check_length(&vec![0; length]);
+        assert_eq!(check(0), Err(Errno::EINVAL));
+        assert_eq!(check(7), Err(Errno::EINVAL));
+        assert_eq!(check(8), Ok(()));
+        assert_eq!(check(4096 * 8), Ok(()));
+        assert_eq!(check(4097 * 8), Err(Errno::EINVAL));
+        assert_eq!(check(65536 * 8), Err(Errno::E2BIG));
+    }
+}

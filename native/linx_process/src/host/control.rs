@@ -1,0 +1,205 @@
+//! The channel to the BEAM: frames in on one descriptor, frames out on another.
+
+use crate::wire::frame::{Reader, TooBig};
+use crate::wire::{encode, Event};
+use nix::errno::Errno;
+use nix::fcntl::{fcntl, FcntlArg, OFlag};
+use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// With more than this on its way out, sources have to wait.
+const FULL: usize = 256 << 10;
+/// They may go on below this.
+const LOW: usize = 64 << 10;
+/// One read from the BEAM.
+const READ: usize = 64 << 10;
+
+pub struct Control {
+    input: OwnedFd,
+    output: OwnedFd,
+    reader: Reader,
+    outbox: Outbox,
+}
+
+/// What came of trying to read.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received {
+    Something,
+    Nothing,
+    /// The BEAM has closed its end, or is gone.
+    Hangup,
+}
+
+impl Control {
+    /// Makes both descriptors non-blocking.
+    pub fn new(input: OwnedFd, output: OwnedFd) -> Result<Self, Errno> {
+        for fd in [&input, &output] {
+            fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        }
+        Ok(Control {
+            input,
+            output,
+            reader: Reader::default(),
+            outbox: Outbox::default(),
+        })
+    }
+
+    pub fn input(&self) -> &OwnedFd {
+        &self.input
+    }
+
+    pub fn output(&self) -> &OwnedFd {
+        &self.output
+    }
+
+    pub fn into_output(self) -> OwnedFd {
+        self.output
+    }
+
+    pub fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
+    }
+
+    /// Waits for the first whole frame; `None` when the BEAM goes away before.
+    pub fn first_frame(&mut self) -> Option<Result<Vec<u8>, TooBig>> {
+        loop {
+            if let Some(frame) = self.next_frame() {
+                return Some(frame);
+            }
+            let mut fds = [PollFd::new(self.input.as_fd(), PollFlags::POLLIN)];
+            let _ = poll(&mut fds, PollTimeout::NONE);
+            if self.receive() == Received::Hangup {
+                return None;
+            }
+        }
+    }
+
+    pub fn next_frame(&mut self) -> Option<Result<Vec<u8>, TooBig>> {
+        self.reader.next_frame()
+    }
+
+    /// One read, without waiting.
+    pub fn receive(&mut self) -> Received {
+        let mut buffer = [0; READ];
+        match nix::unistd::read(&self.input, &mut buffer) {
+            Ok(0) => Received::Hangup,
+            Ok(length) => {
+                self.reader.feed(&buffer[..length]);
+                Received::Something
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => Received::Nothing,
+            Err(_) => Received::Hangup,
+        }
+    }
+
+    /// Writes what the BEAM takes now.
+    pub fn flush(&mut self) {
+        while let Some(bytes) = self.outbox.pending() {
+            match nix::unistd::write(&self.output, bytes) {
+                Ok(written) => self.outbox.sent(written),
+                Err(Errno::EAGAIN) => return,
+                Err(Errno::EINTR) => {}
+                // Nobody reads any more: there is nobody to tell.
+                Err(_) => self.outbox.give_up(),
+            }
+        }
+    }
+
+    /// Writes everything, waiting for the BEAM to take it.
+    pub fn flush_all(&mut self) {
+        self.flush();
+        while self.outbox.pending().is_some() {
+            let mut fds = [PollFd::new(self.output.as_fd(), PollFlags::POLLOUT)];
+            let _ = poll(&mut fds, PollTimeout::NONE);
+            self.flush();
+        }
+    }
+}
+
+/// Frames on their way to the BEAM.
+#[derive(Default)]
+pub struct Outbox {
+    bytes: Vec<u8>,
+    start: usize,
+    broken: bool,
+    full: bool,
+}
+
+impl Outbox {
+    pub fn push(&mut self, event: &Event) {
+        if !self.broken {
+            event.append_to(&mut self.bytes);
+        }
+    }
+
+    pub fn push_pty_out(&mut self, bytes: &[u8]) {
+        if !self.broken {
+            encode::append_pty_out(&mut self.bytes, bytes);
+        }
+    }
+
+    /// Whether sources have to wait: from [`FULL`] until it is down to [`LOW`].
+    pub fn is_full(&mut self) -> bool {
+        let length = self.bytes.len() - self.start;
+        self.full = length > if self.full { LOW } else { FULL };
+        self.full
+    }
+
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.start == self.bytes.len()
+    }
+
+    /// From now on everything is dropped.
+    pub fn give_up(&mut self) {
+        *self = Outbox {
+            broken: true,
+            ..Outbox::default()
+        };
+    }
+
+    fn pending(&self) -> Option<&[u8]> {
+        Some(&self.bytes[self.start..]).filter(|bytes| !bytes.is_empty())
+    }
+
+    fn sent(&mut self, length: usize) {
+        self.start += length;
+        if self.is_empty() {
+            self.bytes.clear();
+            self.start = 0;
+        } else if self.start > FULL {
+            self.bytes.drain(..self.start);
+            self.start = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_outbox_stays_full_until_it_is_low() {
+        let mut outbox = Outbox::default();
+        let chunk = vec![0; FULL + 1];
+        outbox.push_pty_out(&chunk);
+        assert!(outbox.is_full());
+        outbox.sent(FULL - LOW);
+        assert!(outbox.is_full());
+        outbox.sent(128);
+        assert!(!outbox.is_full());
+        assert!(!outbox.is_empty());
+    }
+
+    #[test]
+    fn a_broken_outbox_takes_everything_and_keeps_nothing() {
+        let mut outbox = Outbox::default();
+        outbox.push(&Event::Running);
+        outbox.give_up();
+        outbox.push(&Event::Running);
+        assert!(outbox.is_empty() && outbox.is_broken());
+    }
+}

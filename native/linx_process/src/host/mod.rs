@@ -1,0 +1,249 @@
+//! The event loop: one epoll, the channel to the BEAM in and out, a table of
+//! sessions. Nothing in it blocks but the wait itself.
+
+pub mod control;
+mod poller;
+mod slot;
+
+use crate::reap::sweep::reap_unknown;
+use crate::session::{exit_code, Input};
+use crate::wire::{decode, Event, Failure, Inbound, Leftover, Request, Stage};
+use control::{Control, Received};
+use nix::sys::epoll::EpollFlags;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use poller::{Poller, Ready, Token};
+use slot::{Slot, World};
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+
+/// The one session of an agent that has only one.
+const ONLY: u32 = 0;
+
+/// Runs the session that `request` asks for to its end and returns the agent's exit code.
+pub fn run(mut control: Control, request: Request) -> i32 {
+    match Host::new(&mut control, request.orphan) {
+        Ok(mut host) => host.run(request),
+        Err(failure) => refuse(control, failure, exit_code::INFRASTRUCTURE),
+    }
+}
+
+/// Tells the BEAM why there will be no session, and returns the exit code.
+pub fn refuse(mut control: Control, failure: Failure, code: i32) -> i32 {
+    control.outbox().push(&Event::Error(failure, None));
+    control.flush_all();
+    code
+}
+
+struct Host<'a> {
+    control: &'a mut Control,
+    signals: SignalFd,
+    poller: Poller,
+    slots: BTreeMap<u32, Slot>,
+    /// Whether SIGTERM means that the guardian is dead (it means "end" otherwise).
+    guarded: bool,
+    listening: bool,
+    exit_code: Option<i32>,
+}
+
+impl<'a> Host<'a> {
+    fn new(control: &'a mut Control, orphan: Leftover) -> Result<Self, Failure> {
+        let mask = SigSet::from_iter([Signal::SIGCHLD, Signal::SIGTERM]);
+        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+            .map_err(Stage::SignalFd.failed())?;
+        let mut poller = Poller::new().map_err(Stage::Epoll.failed())?;
+        poller
+            .want(Token::Signals, signals.as_fd(), EpollFlags::EPOLLIN)
+            .map_err(Stage::Epoll.failed())?;
+        Ok(Host {
+            control,
+            signals,
+            poller,
+            slots: BTreeMap::new(),
+            guarded: orphan == Leftover::Kill,
+            listening: true,
+            exit_code: None,
+        })
+    }
+
+    fn run(&mut self, request: Request) -> i32 {
+        let mut slot = Slot::new(ONLY, &request);
+        slot.start(request, &mut self.world());
+        self.slots.insert(ONLY, slot);
+        self.frames();
+        loop {
+            self.settle();
+            if let Some(code) = self.exit_code.filter(|_| self.control.outbox().is_empty()) {
+                return code;
+            }
+            self.listen();
+            let deadline = self.slots.values().filter_map(Slot::deadline).min();
+            for ready in self.poller.wait(deadline) {
+                self.dispatch(ready);
+            }
+        }
+    }
+
+    fn world(&mut self) -> World<'_> {
+        World {
+            outbox: self.control.outbox(),
+            poller: &mut self.poller,
+        }
+    }
+
+    /// Everything that follows from what has just happened, until nothing more does.
+    fn settle(&mut self) {
+        let mut world = World {
+            outbox: self.control.outbox(),
+            poller: &mut self.poller,
+        };
+        // The main processes are their sessions' to reap; what else has ended is an orphan.
+        let known: Vec<_> = self.slots.values().flat_map(Slot::known).collect();
+        if !self.slots.values().any(Slot::expects_child) {
+            reap_unknown(|pid| known.contains(&pid));
+        }
+        for slot in self.slots.values_mut() {
+            slot.turn(&known, &mut world);
+        }
+        let finished = |_: &u32, slot: &mut Slot| match slot.finished() {
+            Some(code) => {
+                self.exit_code = Some(code);
+                false
+            }
+            None => true,
+        };
+        self.slots.retain(finished);
+        self.control.flush();
+    }
+
+    /// Brings what is waited for on the BEAM's channel in step with what is possible.
+    fn listen(&mut self) {
+        let congested = self.slots.values().any(Slot::is_congested);
+        if self.listening {
+            let flags = if congested {
+                EpollFlags::empty()
+            } else {
+                EpollFlags::EPOLLIN
+            };
+            let wanted = self
+                .poller
+                .want(Token::ControlIn, self.control.input().as_fd(), flags);
+            if wanted.is_err() {
+                self.hangup();
+            }
+        }
+        let (broken, empty) = (
+            self.control.outbox().is_broken(),
+            self.control.outbox().is_empty(),
+        );
+        let output = self.control.output().as_fd();
+        if broken {
+            self.poller.forget(Token::ControlOut, output);
+        } else {
+            let flags = if empty {
+                EpollFlags::empty()
+            } else {
+                EpollFlags::EPOLLOUT
+            };
+            // A file is always ready: what could not be written to it never will be.
+            if self.poller.want(Token::ControlOut, output, flags).is_err() && !empty {
+                self.control.outbox().give_up();
+            }
+        }
+    }
+
+    fn dispatch(&mut self, ready: Ready) {
+        match ready.token {
+            Token::ControlIn => self.receive(ready.flags.contains(EpollFlags::EPOLLHUP)),
+            Token::ControlOut if ready.flags.contains(EpollFlags::EPOLLERR) => {
+                self.control.outbox().give_up();
+            }
+            // `settle` flushes.
+            Token::ControlOut => {}
+            Token::Signals => self.signalled(),
+            Token::Session(id, part) => {
+                let mut world = World {
+                    outbox: self.control.outbox(),
+                    poller: &mut self.poller,
+                };
+                if let Some(slot) = self.slots.get_mut(&id) {
+                    slot.ready(part, ready.flags, &mut world);
+                }
+            }
+        }
+    }
+
+    /// Reads what the BEAM has sent: once, or to the end when it has hung up.
+    fn receive(&mut self, hung_up: bool) {
+        loop {
+            match self.control.receive() {
+                Received::Something => self.frames(),
+                Received::Nothing => return,
+                Received::Hangup => return self.hangup(),
+            }
+            if !hung_up || !self.listening {
+                return;
+            }
+        }
+    }
+
+    fn frames(&mut self) {
+        while let Some(frame) = self.control.next_frame() {
+            let input = match frame.map(|frame| decode::command(&frame)) {
+                Ok(Ok(inbound)) => Input::Frame(inbound),
+                Ok(Err(_)) => Input::Malformed,
+                Err(_) => {
+                    self.stop_listening();
+                    self.feed(Input::TooBig);
+                    return;
+                }
+            };
+            self.feed(input);
+        }
+    }
+
+    fn feed(&mut self, input: Input) {
+        let mut world = World {
+            outbox: self.control.outbox(),
+            poller: &mut self.poller,
+        };
+        match self.slots.get_mut(&ONLY) {
+            Some(slot) => slot.feed(input, &mut world),
+            None => {
+                if let Input::Frame(
+                    Inbound::Command(Some(call), _) | Inbound::Unknown(Some(call)),
+                ) = input
+                {
+                    world.outbox.push(&slot::ended(call));
+                }
+            }
+        }
+    }
+
+    fn hangup(&mut self) {
+        self.stop_listening();
+        self.control.outbox().give_up();
+        self.feed(Input::Hangup);
+    }
+
+    fn stop_listening(&mut self) {
+        self.listening = false;
+        self.poller
+            .forget(Token::ControlIn, self.control.input().as_fd());
+    }
+
+    fn signalled(&mut self) {
+        while let Ok(Some(signal)) = self.signals.read_signal() {
+            if signal.ssi_signo != libc::SIGTERM as u32 {
+                continue;
+            }
+            if self.guarded {
+                self.hangup();
+            } else {
+                // Nobody asked for more than what SIGTERM does to any process.
+                self.exit_code.get_or_insert(128 + libc::SIGTERM);
+                self.control.outbox().give_up();
+            }
+        }
+    }
+}

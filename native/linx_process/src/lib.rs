@@ -1,0 +1,110 @@
+//! `linx_process`: the port binary of Linx. It clones a program into the
+//! namespaces it asks for, parks it at a checkpoint, configures it, executes
+//! it, relays its signals and its terminal, and leaves nothing behind.
+//!
+//! `docs/architecture.md` shows how the modules hang together.
+
+#![deny(unsafe_code)]
+
+mod child;
+mod confine;
+mod guardian;
+mod host;
+mod launch;
+mod reap;
+mod session;
+mod stdio;
+#[allow(unsafe_code)]
+mod sys;
+mod wire;
+
+use host::control::Control;
+use nix::errno::Errno;
+use session::exit_code;
+use std::io::Write;
+use sys::{fds, signals};
+use wire::{decode, Failure, Leftover, Request, Stage};
+
+/// The channel to the BEAM, where `Port.open` with `:nouse_stdio` puts it.
+const CONTROL_IN: i32 = 3;
+const CONTROL_OUT: i32 = 4;
+
+/// Serves one session on descriptors 3 and 4 and returns the exit code.
+pub fn run() -> i32 {
+    match control() {
+        Ok(control) => serve(control),
+        Err(errno) => {
+            // Nobody may be reading that either.
+            let _ = writeln!(
+                std::io::stderr(),
+                "linx_process is started by Linx, with its control channel on descriptors 3 and 4: {}",
+                errno.desc()
+            );
+            exit_code::CHANNEL
+        }
+    }
+}
+
+/// The channel, with nothing else open above the standard descriptors.
+fn control() -> Result<Control, Errno> {
+    fds::fill_standard()?;
+    let input = fds::inherited(CONTROL_IN)?;
+    let output = fds::inherited(CONTROL_OUT)?;
+    fds::close_all_but(&mut [CONTROL_IN, CONTROL_OUT])?;
+    Control::new(input, output)
+}
+
+fn serve(mut control: Control) -> i32 {
+    // Also against SIGPIPE, which must not be ignored: children would inherit that.
+    signals::reset_dispositions();
+    if let Err(errno) = signals::block_all() {
+        let failure = Stage::SignalMask.failed()(errno);
+        return host::refuse(control, failure, exit_code::INFRASTRUCTURE);
+    }
+    let request = match control.first_frame() {
+        None => return exit_code::CHANNEL,
+        Some(Err(_)) => {
+            let failure = Stage::RequestTooBig.failed()(Errno::EMSGSIZE);
+            return host::refuse(control, failure, exit_code::CHANNEL);
+        }
+        Some(Ok(frame)) => match decode::request(&frame) {
+            Ok(request) => request,
+            Err(_) => {
+                let failure = Stage::MalformedRequest.failed()(Errno::EINVAL);
+                return host::refuse(control, failure, exit_code::MALFORMED);
+            }
+        },
+    };
+    match request.orphan {
+        Leftover::Leave => session(control, request),
+        Leftover::Kill => {
+            let mut control = Some(control);
+            let result = guardian::guarded(&mut control, |control| session(control, request));
+            match (result, control) {
+                (Ok(code), _) => code,
+                (Err(failure), Some(control)) => {
+                    host::refuse(control, failure, exit_code::INFRASTRUCTURE)
+                }
+                (Err(_), None) => exit_code::INFRASTRUCTURE,
+            }
+        }
+    }
+}
+
+fn session(control: Control, request: Request) -> i32 {
+    match inherit_orphans(&request) {
+        Ok(()) => host::run(control, request),
+        Err(failure) => host::refuse(control, failure, exit_code::INFRASTRUCTURE),
+    }
+}
+
+/// What the workload leaves behind can only be killed if it comes to the agent
+/// when its parent ends (`PR_SET_CHILD_SUBREAPER`, prctl(2)).
+fn inherit_orphans(request: &Request) -> Result<(), Failure> {
+    match request.descendants {
+        Leftover::Kill => {
+            nix::sys::prctl::set_child_subreaper(true).map_err(Stage::Guardian.failed())
+        }
+        Leftover::Leave => Ok(()),
+    }
+}

@@ -1,0 +1,100 @@
+//! The end of everything that is left below this process.
+//!
+//! Killing first loses against a workload that forks as fast as it can: every
+//! death frees a place that the rest fills again. So the whole tree is stopped
+//! until nothing new appears, and killed then.
+
+use super::tree::{self, Search};
+use crate::sys::wait::{self, Children};
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+/// What does not die within this time hangs in the kernel.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// One step takes no longer than about this, so that the loop it is part of stays responsive.
+const STEP: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(1);
+/// So many looks that find nobody new mean that everybody is stopped.
+const QUIET: u32 = 2;
+/// After so many rounds of killing the tree is stopped again, and searched for more thoroughly.
+const ROUNDS: u32 = 50;
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing is left, or nothing that can be killed.
+    Done,
+    /// Another step is due after this time, or when a child ends.
+    Again(Duration),
+}
+
+/// A sweep in progress.
+pub struct Sweep {
+    started: Instant,
+    search: Search,
+    stopped: HashSet<libc::pid_t>,
+    quiet: u32,
+    rounds: u32,
+}
+
+impl Sweep {
+    pub fn new() -> Self {
+        Sweep {
+            started: Instant::now(),
+            search: Search::Children,
+            stopped: HashSet::new(),
+            quiet: 0,
+            rounds: 0,
+        }
+    }
+
+    /// Goes on as far as it gets without waiting. Children for which
+    /// `is_known` are somebody else's to reap.
+    pub fn step(&mut self, is_known: impl Fn(libc::pid_t) -> bool) -> Progress {
+        let begun = Instant::now();
+        while self.quiet < QUIET {
+            if !self.anybody_left(&is_known) {
+                return Progress::Done;
+            }
+            self.stop();
+            if begun.elapsed() > STEP {
+                return Progress::Again(Duration::ZERO);
+            }
+        }
+        let tree = tree::descendants(self.search);
+        tree::signal(&tree, &tree, libc::SIGKILL);
+        if !self.anybody_left(&is_known) || self.started.elapsed() > PATIENCE {
+            return Progress::Done;
+        }
+        self.rounds += 1;
+        if self.rounds >= ROUNDS {
+            self.rounds = 0;
+            self.quiet = 0;
+            self.stopped.clear();
+            self.search = Search::Everything;
+        }
+        Progress::Again(PAUSE)
+    }
+
+    fn stop(&mut self) {
+        let tree = tree::descendants(self.search);
+        let mut fresh = tree.clone();
+        fresh.retain(|pid| self.stopped.insert(*pid));
+        self.quiet = if fresh.is_empty() { self.quiet + 1 } else { 0 };
+        tree::signal(&fresh, &tree, libc::SIGSTOP);
+    }
+
+    fn anybody_left(&self, is_known: &impl Fn(libc::pid_t) -> bool) -> bool {
+        reap_unknown(is_known) != Children::None
+    }
+}
+
+/// Reaps children that have ended and are nobody's in particular: orphans this
+/// process has inherited. Stops at one that is known.
+pub fn reap_unknown(is_known: impl Fn(libc::pid_t) -> bool) -> Children {
+    loop {
+        match wait::peek() {
+            Children::Dead(pid) if !is_known(pid) => wait::reap_pid(pid),
+            other => return other,
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The processes below this one, as `/proc` shows them.
+
+use crate::sys::pidfd;
+use nix::errno::Errno;
+use std::collections::HashMap;
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// How to look for children.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Search {
+    /// `/proc/<pid>/task/<tid>/children`: cheap, but may miss what changes meanwhile (proc(5)).
+    Children,
+    /// The parent of every process there is.
+    Everything,
+}
+
+/// The descendants of the calling process, parents before their children.
+/// Without `CONFIG_PROC_CHILDREN` in the kernel every search is for everything.
+pub fn descendants(search: Search) -> Vec<libc::pid_t> {
+    let own = nix::unistd::getpid().as_raw();
+    let children: Box<dyn Fn(libc::pid_t) -> Vec<libc::pid_t>> = match search {
+        Search::Children if listed_children(own).is_some() => {
+            Box::new(|pid| listed_children(pid).unwrap_or_default())
+        }
+        _ => {
+            let families = families();
+            Box::new(move |pid| families.get(&pid).cloned().unwrap_or_default())
+        }
+    };
+    let mut found = children(own);
+    let mut next = 0;
+    while let Some(pid) = found.get(next) {
+        found.extend(children(*pid));
+        next += 1;
+    }
+    found
+}
+
+/// Sends `signal` to `pids`, members of `tree`. Each is pinned first, and must still be
+/// a child of the tree then: its pid may have passed on to a stranger.
+pub fn signal(pids: &[libc::pid_t], tree: &[libc::pid_t], signal: libc::c_int) {
+    for &pid in pids {
+        if let Ok(pidfd) = pin(pid, tree) {
+            // It may have ended by now, or become another user's: nothing to do about either.
+            let _ = pidfd::send_signal(pidfd.as_fd(), signal);
+        }
+    }
+}
+
+fn pin(pid: libc::pid_t, tree: &[libc::pid_t]) -> Result<OwnedFd, Errno> {
+    let pidfd = pidfd::open(pid)?;
+    let parent = parent(pid).ok_or(Errno::ESRCH)?;
+    let ours = parent == nix::unistd::getpid().as_raw() || tree.contains(&parent);
+    ours.then_some(pidfd).ok_or(Errno::ESRCH)
+}
+
+/// The children of all threads of `pid`; nothing when it is gone, or the kernel has no such files.
+fn listed_children(pid: libc::pid_t) -> Option<Vec<libc::pid_t>> {
+    let mut children = Vec::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+        let list = fs::read_to_string(task.ok()?.path().join("children")).ok()?;
+        children.extend(
+            list.split_whitespace()
+                .filter_map(|pid| pid.parse::<i32>().ok()),
+        );
+    }
+    Some(children)
+}
+
+fn families() -> HashMap<libc::pid_t, Vec<libc::pid_t>> {
+    let mut families: HashMap<_, Vec<_>> = HashMap::new();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    for pid in processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {
+        if let Some(parent) = parent(pid) {
+            families.entry(parent).or_default().push(pid);
+        }
+    }
+    families
+}
+
+/// The parent's pid: the second field behind the command's name, which may itself contain anything.
+fn parent(pid: libc::pid_t) -> Option<libc::pid_t> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let behind_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
+    let fields = std::str::from_utf8(&stat[behind_name..]).ok()?;
+    fields.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Whether `pid` would get SIGTERM at all if it were pid 1 of its namespace:
+/// the kernel withholds from an init what it neither handles nor blocks.
+pub fn handles_sigterm(pid: libc::pid_t) -> bool {
+    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else {
+        return false;
+    };
+    status
+        .lines()
+        .filter_map(|line| {
+            line.strip_prefix("SigCgt:")
+                .or(line.strip_prefix("SigBlk:"))
+        })
+        .filter_map(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .any(|mask| mask & (1 << (libc::SIGTERM - 1)) != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn both_searches_find_grandchildren() {
+        let mut shell = Command::new("/bin/sh")
+            .args(["-c", "sleep 60 & read line; kill $!"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pid = shell.id() as i32;
+        while listed_children(pid).is_none_or(|children| children.is_empty()) {
+            std::thread::yield_now();
+        }
+        let sleep = listed_children(pid).unwrap()[0];
+        for search in [Search::Children, Search::Everything] {
+            let found = descendants(search);
+            let position = |pid| found.iter().position(|p| *p == pid);
+            assert!(
+                position(pid).unwrap() < position(sleep).unwrap(),
+                "{search:?}"
+            );
+        }
+        assert_eq!(parent(sleep), Some(pid));
+        drop(shell.stdin.take());
+        shell.wait().unwrap();
+    }
+
+    #[test]
+    fn a_stranger_is_not_signalled() {
+        assert_eq!(pin(1, &[]).err(), Some(Errno::ESRCH));
+    }
+}

@@ -1,0 +1,459 @@
+//! What a session is: its phases and the transitions between them.
+//!
+//! No system call is made here. The host feeds [`Input`]s and carries out
+//! [`Effect`]s, so every order of events can be tried without root, and
+//! without a process.
+//!
+//! ```text
+//!            Spawned       ChildReady          Proceed           Execed
+//! Launching ────────▶ Starting ────────▶ Parked ───────▶ Executing ───────▶ Running
+//!     │                  │                 │                 │                 │
+//!     │ LaunchFailed     └───── Gone ──────┴─────────────────┴─────────────────┤ Gone
+//!     ▼                                                                        ▼
+//!    Over ◀──────────────────────── Draining ◀──────────────────────────── Clearing
+//! ```
+//!
+//! Whatever happens, a session emits exactly one terminal event, as the last
+//! thing before [`Effect::Finish`].
+
+#[cfg(test)]
+mod tests;
+
+use crate::sys::tty::WindowSize;
+use crate::sys::wait::Death;
+use crate::wire::{Call, Command, Event, Failure, Inbound, Leftover, Reach, Reply, Stage, Step};
+use nix::errno::Errno;
+use std::collections::VecDeque;
+
+/// What the request decides about the session's life.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    pub orphan: Leftover,
+    pub descendants: Leftover,
+    pub causes: bool,
+    pub pty: bool,
+}
+
+/// Exit codes of the agent (`linx_process.c`, "EXIT CODES").
+pub mod exit_code {
+    pub const SUCCESS: i32 = 0;
+    /// The channel to the BEAM failed, or a step at the checkpoint did.
+    pub const CHANNEL: i32 = 1;
+    pub const MALFORMED: i32 = 2;
+    /// No child could be made, or no namespace entered.
+    pub const CLONE: i32 = 3;
+    /// The agent's own means failed.
+    pub const INFRASTRUCTURE: i32 = 4;
+}
+
+#[derive(Debug)]
+pub enum Input {
+    Frame(Inbound),
+    /// A frame that is no term.
+    Malformed,
+    /// A frame longer than the limit: nothing behind it can be read.
+    TooBig,
+    /// The BEAM is gone.
+    Hangup,
+    LaunchFailed(Failure, i32),
+    /// The main process exists, under this pid of the host's.
+    Spawned(libc::pid_t),
+    /// It is parked, under this pid of its own namespace.
+    ChildReady(libc::pid_t),
+    StepDone,
+    /// The step cannot even be told to the child.
+    StepRefused(Failure),
+    /// It executes the program.
+    Execed,
+    /// It has ended and been reaped; before exec it may have said why.
+    Gone(Death, Option<Failure>),
+    /// It is pid 1 of its namespace and does not handle SIGTERM, which the kernel then withholds.
+    Deaf,
+    /// The timer has run out.
+    Expired,
+    /// Nothing of the session is alive, or what is cannot be killed.
+    Swept,
+    /// What was written to the PTY has been read.
+    Drained,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum Effect {
+    Emit(Event),
+    /// Tell the parked child.
+    Step(Step),
+    Proceed,
+    /// SIGKILL to the main process, which has not executed anything.
+    Kill,
+    /// Kill the main process and all it has started; `Swept` follows.
+    Sweep,
+    Signal(i32, Reach, Call),
+    /// SIGTERM to everybody; `Deaf` follows when that cannot work.
+    Terminate,
+    /// `Expired` follows after this many milliseconds.
+    Timer(u64),
+    PtyWrite(Vec<u8>, Call),
+    PtyWinsize(Option<WindowSize>, Call),
+    PtyMaster(Call),
+    /// Read what is left in the PTY; `Drained` follows.
+    Drain,
+    /// The session is over; the agent's exit code.
+    Finish(i32),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Launching,
+    Starting,
+    Parked,
+    Executing,
+    Running,
+    Clearing,
+    Draining,
+    Over,
+}
+
+/// How the session is going to end, once everything is cleaned up.
+#[derive(Debug)]
+struct Ending {
+    /// `None` when there is nobody to tell.
+    event: Option<Event>,
+    code: i32,
+}
+
+/// More commands than this are not taken while they have to wait.
+const MAX_WAITING: usize = 64;
+
+const ENDED: Failure = Failure {
+    errno: Errno::ESRCH,
+    stage: Stage::Ended,
+};
+const RUNNING: Failure = Failure {
+    errno: Errno::EBUSY,
+    stage: Stage::Running,
+};
+
+#[derive(Debug)]
+pub struct Session {
+    policy: Policy,
+    phase: Phase,
+    /// Decided before the main process is gone: by an abort, a hang-up or a broken frame.
+    ending: Option<Ending>,
+    /// Whether all that the session started is being killed.
+    sweeping: bool,
+    child_pid: libc::pid_t,
+    /// Commands that wait for the checkpoint, or for the step before them.
+    waiting: VecDeque<(Call, Command)>,
+    /// The step the child is working on.
+    step: Option<Call>,
+    /// Signals that wait for exec.
+    signals: Vec<(i32, Reach)>,
+    /// An abort that waits for the checkpoint.
+    abort: bool,
+    /// SIGTERM has been asked for; before exec it waits.
+    stopping: bool,
+}
+
+impl Session {
+    pub fn new(policy: Policy) -> Self {
+        Session {
+            policy,
+            phase: Phase::Launching,
+            ending: None,
+            sweeping: false,
+            child_pid: 0,
+            waiting: VecDeque::new(),
+            step: None,
+            signals: Vec::new(),
+            abort: false,
+            stopping: false,
+        }
+    }
+
+    /// Whether no more commands should be read for now.
+    pub fn is_congested(&self) -> bool {
+        self.waiting.len() >= MAX_WAITING
+    }
+
+    /// Whether the PTY's output may be passed on: from `:running` on.
+    pub fn is_audible(&self) -> bool {
+        matches!(
+            self.phase,
+            Phase::Running | Phase::Clearing | Phase::Draining
+        )
+    }
+
+    pub fn handle(&mut self, input: Input, effects: &mut Vec<Effect>) {
+        let out = effects;
+        match (input, self.phase) {
+            (_, Phase::Over) => {}
+            (Input::Frame(Inbound::Command(call, command)), _) => self.command(call, command, out),
+            (Input::Frame(Inbound::Unknown(call)), Phase::Executing | Phase::Running) => {
+                refuse(call, malformed(), out);
+            }
+            (Input::Frame(Inbound::Unknown(_)) | Input::Malformed, _) => {
+                self.fail(malformed(), exit_code::MALFORMED, out);
+            }
+            (Input::TooBig, _) => self.fail(
+                Stage::CommandTooBig.failed()(Errno::EMSGSIZE),
+                exit_code::CHANNEL,
+                out,
+            ),
+            (Input::Hangup, _) => self.hangup(out),
+
+            (Input::LaunchFailed(failure, code), _) => {
+                self.decide(Some(Event::Error(failure, None)), code);
+                self.finish(out);
+            }
+            (Input::Spawned(pid), Phase::Launching) => {
+                self.phase = Phase::Starting;
+                out.push(Effect::Emit(Event::Spawned(pid)));
+                if self.ending.is_some() {
+                    out.push(Effect::Kill);
+                }
+            }
+            (Input::ChildReady(pid), Phase::Starting) => {
+                self.phase = Phase::Parked;
+                self.child_pid = pid;
+                if self.ending.is_none() {
+                    out.push(Effect::Emit(Event::Ready(pid)));
+                    if self.abort {
+                        self.discard(out);
+                    }
+                    self.advance(out);
+                }
+            }
+            (Input::StepDone, Phase::Parked) => {
+                if let Some(call) = self.step.take() {
+                    reply(call, Reply::Ok, out);
+                }
+                self.advance(out);
+            }
+            (Input::StepRefused(failure), Phase::Parked) => {
+                if let Some(call) = self.step.take() {
+                    refuse(call, failure, out);
+                }
+                self.fail(failure, exit_code::CHANNEL, out);
+            }
+            (Input::Execed, Phase::Executing) => {
+                self.phase = Phase::Running;
+                out.push(Effect::Emit(Event::Running));
+                for (signal, reach) in std::mem::take(&mut self.signals) {
+                    out.push(Effect::Signal(signal, reach, None));
+                }
+                if self.stopping {
+                    out.push(Effect::Terminate);
+                }
+            }
+            (Input::Gone(death, failure), _) => self.gone(death, failure, out),
+            (Input::Deaf | Input::Expired, Phase::Executing | Phase::Running) => self.sweep(out),
+            (Input::Swept, Phase::Clearing) => self.drain(out),
+            (Input::Swept, _) if self.sweeping => {
+                // What does not die of SIGKILL hangs in the kernel. Say so rather than wait with it.
+                let stuck = Stage::Signal.failed()(Errno::ETIMEDOUT);
+                self.decide(Some(Event::Error(stuck, None)), exit_code::INFRASTRUCTURE);
+                self.finish(out);
+            }
+            (Input::Drained, Phase::Draining) => self.finish(out),
+            _ => {}
+        }
+    }
+
+    fn command(&mut self, call: Call, command: Command, out: &mut Vec<Effect>) {
+        let ended = matches!(self.phase, Phase::Clearing | Phase::Draining | Phase::Over);
+        if ended || self.ending.is_some() {
+            return refuse(call, ENDED, out);
+        }
+        match (command, self.phase) {
+            (Command::Abort, Phase::Executing | Phase::Running) => refuse(call, RUNNING, out),
+            (Command::Stop(grace), Phase::Executing | Phase::Running) => {
+                reply(call, Reply::Ok, out);
+                self.stopping = true;
+                if self.phase == Phase::Running {
+                    out.push(Effect::Terminate);
+                }
+                out.push(Effect::Timer(grace));
+            }
+            (Command::Abort | Command::Stop(_), phase) => {
+                reply(call, Reply::Ok, out);
+                self.abort = true;
+                if phase == Phase::Parked {
+                    self.discard(out);
+                }
+            }
+            (Command::Signal(signal, reach), Phase::Running) => {
+                out.push(Effect::Signal(signal, reach, call));
+            }
+            (Command::Signal(signal, reach), _) => match valid_signal(signal) {
+                Ok(()) => {
+                    self.signals.push((signal, reach));
+                    reply(call, Reply::Ok, out);
+                }
+                Err(failure) => refuse(call, failure, out),
+            },
+            (command, Phase::Launching | Phase::Starting | Phase::Parked) => {
+                self.waiting.push_back((call, command));
+                if self.phase == Phase::Parked {
+                    self.advance(out);
+                }
+            }
+            (Command::Proceed | Command::Step(_), _) => refuse(call, RUNNING, out),
+            (command, _) => perform(call, command, out),
+        }
+    }
+
+    /// At the checkpoint: carries out what waits, as far as the next step that takes time.
+    fn advance(&mut self, out: &mut Vec<Effect>) {
+        while self.step.is_none() && self.ending.is_none() {
+            let Some((call, command)) = self.waiting.pop_front() else {
+                return;
+            };
+            match command {
+                Command::Proceed if self.phase == Phase::Parked => {
+                    self.phase = Phase::Executing;
+                    reply(call, Reply::Ok, out);
+                    out.push(Effect::Proceed);
+                }
+                Command::Step(step) if self.phase == Phase::Parked => {
+                    self.step = Some(call);
+                    out.push(Effect::Step(step));
+                }
+                Command::Proceed | Command::Step(_) => refuse(call, RUNNING, out),
+                command => perform(call, command, out),
+            }
+        }
+    }
+
+    /// The parked child is never going to run.
+    fn discard(&mut self, out: &mut Vec<Effect>) {
+        self.decide(Some(Event::Aborted(self.child_pid)), exit_code::SUCCESS);
+        out.push(Effect::Kill);
+    }
+
+    /// Something that no session survives.
+    fn fail(&mut self, failure: Failure, code: i32, out: &mut Vec<Effect>) {
+        self.decide(Some(Event::Error(failure, None)), code);
+        self.end_main(out);
+    }
+
+    fn hangup(&mut self, out: &mut Vec<Effect>) {
+        let executed = !matches!(
+            self.phase,
+            Phase::Launching | Phase::Starting | Phase::Parked
+        );
+        if executed && self.policy.orphan == Leftover::Leave {
+            return;
+        }
+        self.decide(None, exit_code::CHANNEL);
+        self.end_main(out);
+    }
+
+    fn end_main(&mut self, out: &mut Vec<Effect>) {
+        match self.phase {
+            // Its birth is on its way; `Spawned` finds the ending.
+            Phase::Launching => {}
+            Phase::Starting | Phase::Parked => out.push(Effect::Kill),
+            Phase::Executing | Phase::Running => self.sweep(out),
+            Phase::Clearing | Phase::Draining | Phase::Over => {}
+        }
+    }
+
+    fn sweep(&mut self, out: &mut Vec<Effect>) {
+        self.sweeping = true;
+        out.push(Effect::Sweep);
+    }
+
+    /// The first decision stands.
+    fn decide(&mut self, event: Option<Event>, code: i32) {
+        self.ending.get_or_insert(Ending { event, code });
+    }
+
+    fn gone(&mut self, death: Death, failure: Option<Failure>, out: &mut Vec<Effect>) {
+        let before_exec = |stage: Stage, code: i32| match failure {
+            Some(failure) => (Event::Error(failure, None), code),
+            None => {
+                let cause = self.policy.causes.then_some(death);
+                (Event::Error(stage.failed()(Errno::EIO), cause), code)
+            }
+        };
+        let (event, code) = match self.phase {
+            Phase::Launching | Phase::Starting => {
+                before_exec(Stage::ReadyFrame, exit_code::INFRASTRUCTURE)
+            }
+            Phase::Parked => before_exec(Stage::Checkpoint, exit_code::CHANNEL),
+            Phase::Executing => before_exec(Stage::Execve, exit_code::SUCCESS),
+            Phase::Running => match death {
+                Death::Exited(code) => (Event::Exited(code), exit_code::SUCCESS),
+                Death::Signaled(signal) => (Event::Signaled(signal), exit_code::SUCCESS),
+            },
+            Phase::Clearing | Phase::Draining | Phase::Over => return,
+        };
+        if let Some(call) = self.step.take() {
+            refuse(call, failure.unwrap_or(ENDED), out);
+        }
+        let heard = self.phase == Phase::Running;
+        self.decide(Some(event), code);
+        self.phase = Phase::Clearing;
+        if !heard {
+            // A child that has not executed anything wrote nothing and started nothing.
+            self.finish(out);
+        } else if self.sweeping || self.policy.descendants == Leftover::Kill {
+            self.sweep(out);
+        } else {
+            self.drain(out);
+        }
+    }
+
+    fn drain(&mut self, out: &mut Vec<Effect>) {
+        if self.policy.pty {
+            self.phase = Phase::Draining;
+            out.push(Effect::Drain);
+        } else {
+            self.finish(out);
+        }
+    }
+
+    fn finish(&mut self, out: &mut Vec<Effect>) {
+        self.phase = Phase::Over;
+        for (call, _) in std::mem::take(&mut self.waiting) {
+            refuse(call, ENDED, out);
+        }
+        if let Some(Ending { event, code }) = self.ending.take() {
+            out.extend(event.map(Effect::Emit));
+            out.push(Effect::Finish(code));
+        }
+    }
+}
+
+/// Commands that the agent carries out itself, parked or running.
+fn perform(call: Call, command: Command, out: &mut Vec<Effect>) {
+    out.push(match command {
+        Command::PtyIn(bytes) => Effect::PtyWrite(bytes, call),
+        Command::PtyWinsize(size) => Effect::PtyWinsize(size, call),
+        Command::PtyMaster => Effect::PtyMaster(call),
+        Command::Signal(signal, reach) => Effect::Signal(signal, reach, call),
+        // Handled by the callers, each in its way.
+        Command::Proceed | Command::Abort | Command::Step(_) | Command::Stop(_) => return,
+    });
+}
+
+fn refuse(call: Call, failure: Failure, out: &mut Vec<Effect>) {
+    reply(call, Reply::Error(failure), out);
+}
+
+fn reply(call: Call, reply: Reply, out: &mut Vec<Effect>) {
+    out.extend(call.map(|reference| Effect::Emit(Event::Reply(reference, reply))));
+}
+
+fn malformed() -> Failure {
+    Stage::MalformedRequest.failed()(Errno::EINVAL)
+}
+
+/// Signals are 1 to 64.
+pub fn valid_signal(signal: i32) -> Result<(), Failure> {
+    if (1..=crate::sys::signals::LAST).contains(&signal) {
+        Ok(())
+    } else {
+        Err(Stage::Signal.failed()(Errno::EINVAL))
+    }
+}

@@ -1,0 +1,431 @@
+use super::*;
+
+const PID: libc::pid_t = 4242;
+
+struct Bench {
+    session: Session,
+}
+
+fn bench(policy: Policy) -> Bench {
+    Bench {
+        session: Session::new(policy),
+    }
+}
+
+fn plain() -> Policy {
+    Policy {
+        orphan: Leftover::Leave,
+        descendants: Leftover::Leave,
+        causes: false,
+        pty: false,
+    }
+}
+
+fn killing() -> Policy {
+    Policy {
+        orphan: Leftover::Kill,
+        descendants: Leftover::Kill,
+        causes: true,
+        ..plain()
+    }
+}
+
+fn command(command: Command) -> Input {
+    Input::Frame(Inbound::Command(None, command))
+}
+
+fn call(reference: u64, command: Command) -> Input {
+    Input::Frame(Inbound::Command(Some(reference), command))
+}
+
+fn ok(reference: u64) -> Effect {
+    Effect::Emit(Event::Reply(reference, Reply::Ok))
+}
+
+fn refused(reference: u64, failure: Failure) -> Effect {
+    Effect::Emit(Event::Reply(reference, Reply::Error(failure)))
+}
+
+fn step() -> Step {
+    Step::CapSetAmbient(0)
+}
+
+impl Bench {
+    fn feed(&mut self, input: Input) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.session.handle(input, &mut effects);
+        effects
+    }
+
+    fn parked(mut self) -> Self {
+        self.feed(Input::Spawned(PID));
+        self.feed(Input::ChildReady(1));
+        self
+    }
+
+    fn executing(mut self) -> Self {
+        self = self.parked();
+        self.feed(command(Command::Proceed));
+        self
+    }
+
+    fn running(mut self) -> Self {
+        self = self.executing();
+        self.feed(Input::Execed);
+        self
+    }
+}
+
+fn terminal_events(effects: &[Effect]) -> usize {
+    let terminal = |effect: &&Effect| {
+        matches!(
+            effect,
+            Effect::Emit(
+                Event::Aborted(_) | Event::Exited(_) | Event::Signaled(_) | Event::Error(..)
+            )
+        )
+    };
+    effects.iter().filter(terminal).count()
+}
+
+#[test]
+fn the_way_of_the_c_agent() {
+    let mut bench = bench(plain());
+    assert_eq!(
+        bench.feed(Input::Spawned(PID)),
+        [Effect::Emit(Event::Spawned(PID))]
+    );
+    assert_eq!(
+        bench.feed(Input::ChildReady(1)),
+        [Effect::Emit(Event::Ready(1))]
+    );
+    assert_eq!(bench.feed(command(Command::Proceed)), [Effect::Proceed]);
+    assert_eq!(bench.feed(Input::Execed), [Effect::Emit(Event::Running)]);
+    assert_eq!(
+        bench.feed(Input::Gone(Death::Exited(3), None)),
+        [Effect::Emit(Event::Exited(3)), Effect::Finish(0)]
+    );
+    assert_eq!(bench.feed(Input::Hangup), []);
+}
+
+#[test]
+fn commands_wait_for_the_checkpoint_in_order() {
+    let mut bench = bench(plain());
+    assert_eq!(bench.feed(call(1, Command::Step(step()))), []);
+    bench.feed(Input::Spawned(PID));
+    assert_eq!(bench.feed(call(2, Command::PtyIn(vec![7]))), []);
+    assert_eq!(bench.feed(call(3, Command::Proceed)), []);
+    assert_eq!(
+        bench.feed(Input::ChildReady(1)),
+        [Effect::Emit(Event::Ready(1)), Effect::Step(step())]
+    );
+    assert_eq!(
+        bench.feed(Input::StepDone),
+        [
+            ok(1),
+            Effect::PtyWrite(vec![7], Some(2)),
+            ok(3),
+            Effect::Proceed
+        ]
+    );
+}
+
+#[test]
+fn an_early_abort_beats_proceed_and_signals() {
+    let mut bench = bench(plain());
+    bench.feed(command(Command::Proceed));
+    bench.feed(command(Command::Signal(15, Reach::Process)));
+    assert_eq!(bench.feed(call(1, Command::Abort)), [ok(1)]);
+    bench.feed(Input::Spawned(PID));
+    assert_eq!(
+        bench.feed(Input::ChildReady(1)),
+        [Effect::Emit(Event::Ready(1)), Effect::Kill]
+    );
+    assert_eq!(
+        bench.feed(Input::Gone(Death::Signaled(9), None)),
+        [Effect::Emit(Event::Aborted(1)), Effect::Finish(0)]
+    );
+}
+
+#[test]
+fn an_abort_does_not_wait_for_a_step() {
+    let mut bench = bench(plain()).parked();
+    bench.feed(call(1, Command::Step(step())));
+    assert_eq!(bench.feed(command(Command::Abort)), [Effect::Kill]);
+    assert_eq!(
+        bench.feed(Input::Gone(Death::Signaled(9), None)),
+        [
+            refused(1, ENDED),
+            Effect::Emit(Event::Aborted(1)),
+            Effect::Finish(0)
+        ]
+    );
+}
+
+#[test]
+fn an_abort_after_proceed_comes_too_late() {
+    for mut bench in [bench(plain()).executing(), bench(plain()).running()] {
+        assert_eq!(bench.feed(call(1, Command::Abort)), [refused(1, RUNNING)]);
+        assert_eq!(bench.feed(command(Command::Abort)), []);
+        assert_eq!(bench.feed(call(2, Command::Proceed)), [refused(2, RUNNING)]);
+    }
+}
+
+#[test]
+fn early_signals_are_sent_in_order_at_exec() {
+    let mut bench = bench(plain()).parked();
+    assert_eq!(
+        bench.feed(call(1, Command::Signal(15, Reach::Process))),
+        [ok(1)]
+    );
+    bench.feed(command(Command::Proceed));
+    bench.feed(command(Command::Signal(9, Reach::Group)));
+    assert_eq!(
+        bench.feed(Input::Execed),
+        [
+            Effect::Emit(Event::Running),
+            Effect::Signal(15, Reach::Process, None),
+            Effect::Signal(9, Reach::Group, None)
+        ]
+    );
+}
+
+#[test]
+fn a_signal_that_does_not_exist_is_refused_at_once() {
+    let mut bench = bench(plain()).parked();
+    let failure = Stage::Signal.failed()(Errno::EINVAL);
+    for number in [0, -1, 65] {
+        assert_eq!(
+            bench.feed(call(1, Command::Signal(number, Reach::Process))),
+            [refused(1, failure)]
+        );
+    }
+}
+
+#[test]
+fn a_step_that_fails_ends_the_session() {
+    let mut bench = bench(plain()).parked();
+    let failure = Stage::CapSetAmbient.failed()(Errno::EPERM);
+    bench.feed(call(1, Command::Step(step())));
+    bench.feed(call(2, Command::Proceed));
+    assert_eq!(
+        bench.feed(Input::Gone(Death::Exited(127), Some(failure))),
+        [
+            refused(1, failure),
+            refused(2, ENDED),
+            Effect::Emit(Event::Error(failure, None)),
+            Effect::Finish(1)
+        ]
+    );
+}
+
+#[test]
+fn a_death_before_exec_is_an_error_with_its_cause() {
+    let killed = || Input::Gone(Death::Signaled(9), None);
+    let error = |stage: Stage| {
+        let cause = Some(Death::Signaled(9));
+        Effect::Emit(Event::Error(stage.failed()(Errno::EIO), cause))
+    };
+    let mut starting = bench(killing());
+    starting.feed(Input::Spawned(PID));
+    let ready_frame = [error(Stage::ReadyFrame), Effect::Finish(4)];
+    assert_eq!(starting.feed(killed()), ready_frame);
+    let mut parked = bench(killing()).parked();
+    assert_eq!(
+        parked.feed(killed()),
+        [error(Stage::Checkpoint), Effect::Finish(1)]
+    );
+    let mut executing = bench(killing()).executing();
+    assert_eq!(
+        executing.feed(killed()),
+        [error(Stage::Execve), Effect::Finish(0)]
+    );
+}
+
+#[test]
+fn the_terminal_event_waits_for_the_sweep_and_for_the_pty() {
+    let mut bench = bench(Policy {
+        pty: true,
+        ..killing()
+    })
+    .running();
+    assert_eq!(
+        bench.feed(Input::Gone(Death::Signaled(15), None)),
+        [Effect::Sweep]
+    );
+    assert_eq!(bench.feed(call(1, Command::Abort)), [refused(1, ENDED)]);
+    assert_eq!(bench.feed(Input::Swept), [Effect::Drain]);
+    assert_eq!(
+        bench.feed(Input::Drained),
+        [Effect::Emit(Event::Signaled(15)), Effect::Finish(0)]
+    );
+}
+
+#[test]
+fn stop_terminates_and_kills_when_the_grace_is_over() {
+    let mut bench = bench(killing()).running();
+    assert_eq!(
+        bench.feed(call(1, Command::Stop(500))),
+        [ok(1), Effect::Terminate, Effect::Timer(500)]
+    );
+    assert_eq!(bench.feed(Input::Expired), [Effect::Sweep]);
+    bench.feed(Input::Gone(Death::Signaled(9), None));
+    assert_eq!(
+        bench.feed(Input::Swept),
+        [Effect::Emit(Event::Signaled(9)), Effect::Finish(0)]
+    );
+}
+
+#[test]
+fn stop_spares_the_grace_where_sigterm_cannot_work() {
+    let mut bench = bench(killing()).running();
+    bench.feed(command(Command::Stop(500)));
+    assert_eq!(bench.feed(Input::Deaf), [Effect::Sweep]);
+}
+
+#[test]
+fn stop_while_executing_waits_for_exec_but_not_for_ever() {
+    let mut bench = bench(killing()).executing();
+    assert_eq!(
+        bench.feed(command(Command::Stop(500))),
+        [Effect::Timer(500)]
+    );
+    assert_eq!(
+        bench.feed(Input::Execed),
+        [Effect::Emit(Event::Running), Effect::Terminate]
+    );
+    assert_eq!(bench.feed(Input::Expired), [Effect::Sweep]);
+}
+
+#[test]
+fn stop_at_the_checkpoint_is_an_abort() {
+    let mut bench = bench(killing()).parked();
+    assert_eq!(bench.feed(command(Command::Stop(500))), [Effect::Kill]);
+}
+
+#[test]
+fn without_the_beam_a_parked_child_is_discarded() {
+    for policy in [plain(), killing()] {
+        let mut bench = bench(policy).parked();
+        assert_eq!(bench.feed(Input::Hangup), [Effect::Kill]);
+        assert_eq!(
+            bench.feed(Input::Gone(Death::Signaled(9), None)),
+            [Effect::Finish(1)]
+        );
+    }
+}
+
+#[test]
+fn without_the_beam_a_workload_is_killed_or_left() {
+    let mut kill = bench(killing()).running();
+    assert_eq!(kill.feed(Input::Hangup), [Effect::Sweep]);
+    kill.feed(Input::Gone(Death::Signaled(9), None));
+    assert_eq!(kill.feed(Input::Swept), [Effect::Finish(1)]);
+    let mut leave = bench(plain()).running();
+    assert_eq!(leave.feed(Input::Hangup), []);
+    assert_eq!(
+        leave.feed(Input::Gone(Death::Exited(0), None)),
+        [Effect::Emit(Event::Exited(0)), Effect::Finish(0)]
+    );
+}
+
+#[test]
+fn a_frame_that_is_no_term_ends_the_session_in_any_phase() {
+    let expected = Event::Error(malformed(), None);
+    let mut parked = bench(plain()).parked();
+    assert_eq!(parked.feed(Input::Malformed), [Effect::Kill]);
+    assert_eq!(
+        parked.feed(Input::Gone(Death::Signaled(9), None)),
+        [Effect::Emit(expected.clone()), Effect::Finish(2)]
+    );
+    let mut running = bench(plain()).running();
+    assert_eq!(running.feed(Input::Malformed), [Effect::Sweep]);
+    running.feed(Input::Gone(Death::Signaled(9), None));
+    assert_eq!(
+        running.feed(Input::Swept),
+        [Effect::Emit(expected), Effect::Finish(2)]
+    );
+}
+
+#[test]
+fn an_unknown_command_ends_a_parked_session_and_not_a_running_one() {
+    let unknown = |call| Input::Frame(Inbound::Unknown(call));
+    assert_eq!(bench(plain()).parked().feed(unknown(None)), [Effect::Kill]);
+    let mut running = bench(plain()).running();
+    assert_eq!(running.feed(unknown(None)), []);
+    assert_eq!(running.feed(unknown(Some(1))), [refused(1, malformed())]);
+}
+
+#[test]
+fn a_workload_that_cannot_be_killed_does_not_hold_up_the_session() {
+    let mut bench = bench(killing()).running();
+    bench.feed(Input::Hangup);
+    assert_eq!(bench.feed(Input::Swept), [Effect::Finish(1)]);
+}
+
+#[test]
+fn a_hang_up_during_launch_kills_what_is_born() {
+    let mut bench = bench(killing());
+    assert_eq!(bench.feed(Input::Hangup), []);
+    assert_eq!(
+        bench.feed(Input::Spawned(PID)),
+        [Effect::Emit(Event::Spawned(PID)), Effect::Kill]
+    );
+}
+
+/// Walks through every sequence of inputs up to a length, as far as the host
+/// could produce it, and counts the terminal events.
+#[test]
+fn no_sequence_emits_two_terminal_events_or_goes_on_after_the_end() {
+    fn inputs() -> Vec<Input> {
+        vec![
+            call(1, Command::Proceed),
+            call(2, Command::Abort),
+            call(3, Command::Step(step())),
+            call(4, Command::Stop(1)),
+            Input::Frame(Inbound::Unknown(Some(5))),
+            Input::Malformed,
+            Input::Hangup,
+            Input::Spawned(PID),
+            Input::ChildReady(1),
+            Input::StepDone,
+            Input::Execed,
+            Input::Gone(Death::Exited(0), None),
+            Input::Expired,
+            Input::Swept,
+            Input::Drained,
+        ]
+    }
+    fn walk(path: &mut Vec<usize>, depth: usize, policy: Policy) {
+        if path.len() == depth {
+            let mut bench = bench(policy);
+            let mut effects = Vec::new();
+            for &index in path.iter() {
+                let input = inputs().swap_remove(index);
+                let over = effects.iter().any(|e| matches!(e, Effect::Finish(_)));
+                let new = bench.feed(input);
+                assert!(!over || new.is_empty(), "{path:?}");
+                effects.extend(new);
+            }
+            assert!(terminal_events(&effects) <= 1, "{path:?}: {effects:?}");
+            return;
+        }
+        for index in 0..inputs().len() {
+            path.push(index);
+            walk(path, depth, policy);
+            path.pop();
+        }
+    }
+    for policy in [plain(), killing()] {
+        walk(
+            &mut Vec::new(),
+            4,
+            Policy {
+                pty: true,
+                ..policy
+            },
+        );
+        // From a running workload on.
+        walk(&mut vec![7, 8, 0, 10], 7, policy);
+    }
+}

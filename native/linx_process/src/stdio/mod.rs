@@ -1,0 +1,3 @@
+//! Sources and sinks of bytes, with bounded buffers.
+
+pub mod pty;

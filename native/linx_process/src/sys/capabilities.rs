@@ -1,0 +1,76 @@
+//! `capset(2)` and the capability operations of `prctl(2)`, each of the calling thread.
+
+use super::check;
+use nix::errno::Errno;
+
+/// `_LINUX_CAPABILITY_VERSION_3`: two 32-bit words a set.
+const VERSION_3: u32 = 0x2008_0522;
+
+#[repr(C)]
+struct Header {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Word {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// `capset(2)`: replaces the effective, permitted and inheritable sets.
+///
+/// `EPERM` when a set would grow beyond what is permitted.
+pub fn set_thread(effective: u64, permitted: u64, inheritable: u64) -> Result<(), Errno> {
+    let header = Header {
+        version: VERSION_3,
+        pid: 0,
+    };
+    let word = |shift: u32| Word {
+        effective: (effective >> shift) as u32,
+        permitted: (permitted >> shift) as u32,
+        inheritable: (inheritable >> shift) as u32,
+    };
+    let words = [word(0), word(32)];
+    // SAFETY: capset reads one header and, for version 3, two data words; both live here.
+    check(unsafe { libc::syscall(libc::SYS_capset, &header, words.as_ptr()) }).map(drop)
+}
+
+/// `prctl(PR_CAPBSET_DROP)`: `EPERM` without CAP_SETPCAP, `EINVAL` for a capability the kernel does not know.
+pub fn drop_bounding(capability: u32) -> Result<(), Errno> {
+    prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0)
+}
+
+/// `prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)`.
+pub fn clear_ambient() -> Result<(), Errno> {
+    prctl(
+        libc::PR_CAP_AMBIENT,
+        libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong,
+        0,
+        0,
+    )
+}
+
+/// `prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE)`: `EPERM` unless the
+/// capability is both permitted and inheritable.
+pub fn raise_ambient(capability: u32) -> Result<(), Errno> {
+    prctl(
+        libc::PR_CAP_AMBIENT,
+        libc::PR_CAP_AMBIENT_RAISE as libc::c_ulong,
+        libc::c_ulong::from(capability),
+        0,
+    )
+}
+
+fn prctl(
+    option: libc::c_int,
+    second: libc::c_ulong,
+    third: libc::c_ulong,
+    fourth: libc::c_ulong,
+) -> Result<(), Errno> {
+    // SAFETY: these options take integers only.
+    check(unsafe { libc::prctl(option, second, third, fourth, 0 as libc::c_ulong) }.into())
+        .map(drop)
+}

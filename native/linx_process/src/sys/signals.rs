@@ -1,0 +1,72 @@
+//! Dispositions, the mask, and process attributes that travel as signals.
+
+use super::check;
+use nix::errno::Errno;
+
+/// The highest signal number Linux has (`_NSIG`).
+pub const LAST: libc::c_int = 64;
+
+/// The kernel's `struct sigaction`, with the default disposition when zeroed.
+/// The C library's wrapper refuses signals 32 and 33, which are its own.
+#[repr(C)]
+#[derive(Default)]
+struct KernelAction {
+    handler: usize,
+    flags: libc::c_ulong,
+    restorer: usize,
+    mask: u64,
+}
+
+/// Gives every signal its default disposition. A port starts with SIGFPE
+/// ignored, and what is ignored stays so through clone and exec.
+pub fn reset_dispositions() {
+    let action = KernelAction::default();
+    for signal in 1..=LAST {
+        // SAFETY: reads one action; SIGKILL and SIGSTOP answer EINVAL, harmlessly.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                &action,
+                0,
+                std::mem::size_of::<u64>(),
+            )
+        };
+    }
+}
+
+/// Blocks every signal there is. SIGPIPE is thereby harmless without being
+/// ignored, which a workload would inherit.
+pub fn block_all() -> Result<(), Errno> {
+    set_mask(u64::MAX)
+}
+
+/// Unblocks every signal.
+pub fn unblock_all() -> Result<(), Errno> {
+    set_mask(0)
+}
+
+fn set_mask(mask: u64) -> Result<(), Errno> {
+    // SAFETY: reads eight bytes; the kernel never blocks SIGKILL and SIGSTOP.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &mask,
+            0,
+            std::mem::size_of::<u64>(),
+        )
+    })
+    .map(drop)
+}
+
+/// `kill(2)` of a process group: `ESRCH` when there is none, `EPERM` when all
+/// of it belongs to other users.
+pub fn kill_group(group: libc::pid_t, signal: libc::c_int) -> Result<(), Errno> {
+    // Below 2 it would mean "mine", or "everybody".
+    if group < 2 {
+        return Err(Errno::ESRCH);
+    }
+    // SAFETY: integers only.
+    check(unsafe { libc::kill(-group, signal) }.into()).map(drop)
+}

@@ -1,0 +1,115 @@
+//! `waitid(2)`. nix's wrapper cannot tell a death by a real-time signal.
+
+use super::check;
+use nix::errno::Errno;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Death {
+    Exited(i32),
+    Signaled(i32),
+}
+
+/// What [`peek`] found among all children.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Children {
+    /// There is no child at all.
+    None,
+    /// There are some, all alive.
+    Alive,
+    /// This one waits to be reaped.
+    Dead(libc::pid_t),
+}
+
+/// What a child did ([`await_change`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    Stopped,
+    Ended(Death),
+}
+
+/// Children that died before exec kept `exit_signal` 0 and are invisible without it.
+const ALL: libc::c_int = libc::__WALL;
+
+/// Reaps the child behind `pidfd` if it has ended. `ECHILD` when it is not, or no longer, our child.
+pub fn reap(pidfd: BorrowedFd) -> Result<Option<Death>, Errno> {
+    let info = waitid(
+        libc::P_PIDFD,
+        pidfd.as_raw_fd(),
+        libc::WEXITED | libc::WNOHANG | ALL,
+    )?;
+    Ok((pid(&info) != 0).then(|| death(&info)))
+}
+
+/// Whether our child behind `pidfd` has got as far as exec, alive or not, as
+/// long as it has not been reaped: without `__WALL` a child whose exit signal
+/// is still 0 is not eligible, and exec sets it to SIGCHLD (`de_thread`, fs/exec.c).
+pub fn has_execed(pidfd: BorrowedFd) -> bool {
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    waitid(libc::P_PIDFD, pidfd.as_raw_fd(), options).is_ok()
+}
+
+/// Looks for a child that has ended, without reaping it.
+pub fn peek() -> Children {
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | ALL;
+    match waitid(libc::P_ALL, 0, options) {
+        Err(_) => Children::None,
+        Ok(info) => match pid(&info) {
+            0 => Children::Alive,
+            dead => Children::Dead(dead),
+        },
+    }
+}
+
+/// Reaps the child with this pid if it has ended.
+pub fn reap_pid(pid: libc::pid_t) {
+    let _ = waitid(libc::P_PID, pid, libc::WEXITED | libc::WNOHANG | ALL);
+}
+
+/// Blocks until any child is stopped or has ended, reaping it then. `ECHILD` when there is none.
+pub fn await_change() -> Result<(libc::pid_t, Change), Errno> {
+    loop {
+        match waitid(libc::P_ALL, 0, libc::WEXITED | libc::WSTOPPED | ALL) {
+            Err(Errno::EINTR) => continue,
+            Err(errno) => return Err(errno),
+            Ok(info) if info.si_code == libc::CLD_STOPPED => {
+                return Ok((pid(&info), Change::Stopped));
+            }
+            Ok(info) => return Ok((pid(&info), Change::Ended(death(&info)))),
+        }
+    }
+}
+
+/// Blocks until the child has ended and reaps it.
+pub fn await_end(pidfd: BorrowedFd) {
+    let wait = || waitid(libc::P_PIDFD, pidfd.as_raw_fd(), libc::WEXITED | ALL);
+    while matches!(wait(), Err(Errno::EINTR)) {}
+}
+
+fn waitid(
+    kind: libc::idtype_t,
+    id: libc::c_int,
+    options: libc::c_int,
+) -> Result<libc::siginfo_t, Errno> {
+    // SAFETY: an all-zero siginfo is valid, and waitid writes only into it.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        check(libc::waitid(kind, id as libc::id_t, &mut info, options).into())?;
+        Ok(info)
+    }
+}
+
+fn pid(info: &libc::siginfo_t) -> libc::pid_t {
+    // SAFETY: filled by waitid, or all zero.
+    unsafe { info.si_pid() }
+}
+
+fn death(info: &libc::siginfo_t) -> Death {
+    // SAFETY: filled by waitid.
+    let status = unsafe { info.si_status() };
+    match info.si_code {
+        libc::CLD_EXITED => Death::Exited(status),
+        _ => Death::Signaled(status),
+    }
+}

@@ -1,0 +1,188 @@
+//! Events: what the agent tells the BEAM.
+
+use super::frame;
+use super::stage::Failure;
+use crate::sys::wait::Death;
+use eetf::{Atom, Binary, FixInteger, Map, Term, Tuple};
+
+/// The answer to `{:call, Ref, Command}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    Ok,
+    Error(Failure),
+    /// Where the PTY master is: the agent's pid, its descriptor there, the slave's path.
+    PtyMaster {
+        os_pid: u32,
+        fd: i32,
+        slave: String,
+    },
+}
+
+/// An event, in the order and shape `docs/wire-protocol.md` and the C agent give them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    Spawned(libc::pid_t),
+    Ready(libc::pid_t),
+    Running,
+    Aborted(libc::pid_t),
+    Exited(i32),
+    Signaled(i32),
+    /// With the death behind it only for a BEAM that asked for causes.
+    Error(Failure, Option<Death>),
+    Reply(u64, Reply),
+}
+
+impl Event {
+    /// Appends the event to `out` as a frame.
+    pub fn append_to(&self, out: &mut Vec<u8>) {
+        let term = self.term();
+        frame::append(out, |body| {
+            // Writing to a vector cannot fail, and our atoms and numbers are short.
+            let encoded = term.encode(body);
+            debug_assert!(encoded.is_ok());
+        });
+    }
+
+    fn term(&self) -> Term {
+        let status = |kind, value| tuple([atom("status"), atom(kind), int(value)]);
+        match self {
+            Event::Spawned(pid) => status("spawned", *pid),
+            Event::Ready(pid) => status("ready", *pid),
+            Event::Running => tuple([atom("status"), atom("running")]),
+            Event::Aborted(pid) => status("aborted", *pid),
+            Event::Exited(code) => status("exited", *code),
+            Event::Signaled(signal) => status("signaled", *signal),
+            Event::Error(failure, None) => error(failure, []),
+            Event::Error(failure, Some(death)) => error(failure, [cause(*death)]),
+            Event::Reply(reference, reply) => {
+                tuple([atom("reply"), unsigned(*reference), answer(reply)])
+            }
+        }
+    }
+}
+
+/// Appends `{:pty_out, Bytes}` as a frame, without a term in between.
+pub fn append_pty_out(out: &mut Vec<u8>, bytes: &[u8]) {
+    const HEAD: &[u8] = b"\x83h\x02w\x07pty_outm";
+    frame::append(out, |body| {
+        body.extend_from_slice(HEAD);
+        body.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
+        body.extend_from_slice(bytes);
+    });
+}
+
+fn answer(reply: &Reply) -> Term {
+    match reply {
+        Reply::Ok => atom("ok"),
+        Reply::Error(failure) => error(failure, []),
+        Reply::PtyMaster { os_pid, fd, slave } => {
+            let entry = |key, value| (atom(key), value);
+            let map = std::collections::HashMap::from([
+                entry("os_pid", int(*os_pid as i32)),
+                entry("fd", int(*fd)),
+                entry("slave", Term::from(Binary::from(slave.as_bytes().to_vec()))),
+            ]);
+            tuple([atom("ok"), Term::from(Map::from(map))])
+        }
+    }
+}
+
+fn cause(death: Death) -> Term {
+    match death {
+        Death::Exited(code) => tuple([atom("exited"), int(code)]),
+        Death::Signaled(signal) => tuple([atom("signaled"), int(signal)]),
+    }
+}
+
+fn error<const N: usize>(failure: &Failure, more: [Term; N]) -> Term {
+    let errno = int(failure.errno as i32);
+    let mut elements = vec![atom("error"), errno, atom(&failure.stage.name())];
+    elements.extend(more);
+    Term::from(Tuple::from(elements))
+}
+
+fn tuple<const N: usize>(elements: [Term; N]) -> Term {
+    Term::from(Tuple::from(Vec::from(elements)))
+}
+
+fn atom(name: &str) -> Term {
+    Term::from(Atom::from(name))
+}
+
+fn unsigned(value: u64) -> Term {
+    match i32::try_from(value) {
+        Ok(value) => int(value),
+        Err(_) => Term::from(eetf::BigInteger::from(value)),
+    }
+}
+
+fn int(value: i32) -> Term {
+    Term::from(FixInteger::from(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Stage;
+    use nix::errno::Errno;
+
+    fn failure(errno: Errno, stage: Stage) -> Failure {
+        stage.failed()(errno)
+    }
+
+    fn bytes(event: Event) -> Vec<u8> {
+        let mut out = Vec::new();
+        event.append_to(&mut out);
+        out
+    }
+
+    /// What the C agent writes, byte for byte.
+    #[test]
+    fn events_are_those_of_libei() {
+        assert_eq!(
+            bytes(Event::Spawned(2815)),
+            b"\0\0\0\x19\x83h\x03w\x06statusw\x07spawnedb\0\0\x0a\xff"
+        );
+        assert_eq!(
+            bytes(Event::Running),
+            b"\0\0\0\x14\x83h\x02w\x06statusw\x07running"
+        );
+        assert_eq!(
+            bytes(Event::Exited(0)),
+            b"\0\0\0\x15\x83h\x03w\x06statusw\x06exiteda\0"
+        );
+        assert_eq!(
+            bytes(Event::Error(failure(Errno::ENOENT, Stage::Execve), None)),
+            b"\0\0\0\x14\x83h\x03w\x05errora\x02w\x06execve"
+        );
+    }
+
+    #[test]
+    fn pty_output_is_a_binary_behind_its_atom() {
+        let mut out = Vec::new();
+        append_pty_out(&mut out, b"hi\r\n");
+        assert_eq!(out, b"\0\0\0\x15\x83h\x02w\x07pty_outm\0\0\0\x04hi\r\n");
+    }
+
+    #[test]
+    fn a_reply_carries_its_reference() {
+        let reply = Reply::Error(failure(Errno::EPERM, Stage::Signal));
+        assert_eq!(
+            bytes(Event::Reply(7, reply))[4..],
+            *b"\x83h\x03w\x05replya\x07h\x03w\x05errora\x01w\x06signal"
+        );
+        assert_eq!(
+            bytes(Event::Reply(1 << 40, Reply::Ok))[4..],
+            *b"\x83h\x03w\x05replyn\x06\0\0\0\0\0\0\x01w\x02ok"
+        );
+    }
+
+    #[test]
+    fn a_cause_stands_behind_the_stage() {
+        let cause = Some(Death::Signaled(9));
+        assert_eq!(
+            bytes(Event::Error(failure(Errno::EIO, Stage::Execve), cause))[4..],
+            *b"\x83h\x04w\x05errora\x05w\x06execveh\x02w\x08signaleda\x09"
+        );
+    }
+}
