@@ -1,5 +1,6 @@
 //! The channel to the BEAM: frames in on one descriptor, frames out on another.
 
+use crate::sys::pipe;
 use crate::wire::frame::{Reader, TooBig};
 use crate::wire::{encode, Event};
 use nix::errno::Errno;
@@ -11,6 +12,8 @@ use std::os::fd::{AsFd, OwnedFd};
 const FULL: usize = 256 << 10;
 /// They may go on below this.
 const LOW: usize = 64 << 10;
+/// After so many milliseconds without a byte nothing more of a frame will come.
+const SILENCE: u32 = 200;
 /// One read from the BEAM.
 const READ: usize = 64 << 10;
 
@@ -105,14 +108,43 @@ impl Control {
         }
     }
 
-    /// Writes everything, waiting for the BEAM to take it.
-    pub fn flush_all(&mut self) {
-        self.flush();
-        while self.outbox.pending().is_some() {
-            let mut fds = [PollFd::new(self.output.as_fd(), PollFlags::POLLOUT)];
-            let _ = poll(&mut fds, PollTimeout::NONE);
+    /// Writes everything that is left, and waits for the BEAM to have read it.
+    ///
+    /// Ending sooner could lose it: the BEAM closes a port, read to the end or
+    /// not, once a write to it fails. So what it still sends is read, too, and
+    /// dropped; with `overrun` all of a frame that has been announced.
+    pub fn close(mut self, overrun: bool) {
+        let mut hung_up = false;
+        let mut silent = 0;
+        while !self.outbox.is_broken() && !hung_up {
             self.flush();
+            let received = self.receive();
+            hung_up = received == Received::Hangup;
+            self.reader = Reader::default();
+            silent = if received == Received::Something {
+                0
+            } else {
+                silent + 1
+            };
+            let read =
+                self.outbox.is_empty() && pipe::unread(self.output.as_fd()).unwrap_or(0) == 0;
+            if read && (!overrun || silent > SILENCE) {
+                return;
+            }
+            if silent > 0 {
+                self.pause();
+            }
         }
+    }
+
+    /// A moment, which ends when there is something to read.
+    fn pause(&self) {
+        let mut fds = [
+            PollFd::new(self.input.as_fd(), PollFlags::POLLIN),
+            // Asks for nothing, and is told when nobody reads any more.
+            PollFd::new(self.output.as_fd(), PollFlags::empty()),
+        ];
+        let _ = poll(&mut fds, PollTimeout::from(1u8));
     }
 }
 

@@ -22,16 +22,18 @@ const ONLY: u32 = 0;
 
 /// Runs the session that `request` asks for to its end and returns the agent's exit code.
 pub fn run(mut control: Control, request: Request) -> i32 {
-    match Host::new(&mut control, request.orphan) {
-        Ok(mut host) => host.run(request),
-        Err(failure) => refuse(control, failure, exit_code::INFRASTRUCTURE),
-    }
+    let (code, overrun) = match Host::new(&mut control, request.orphan) {
+        Ok(mut host) => (host.run(request), host.overrun),
+        Err(failure) => return refuse(control, failure, exit_code::INFRASTRUCTURE),
+    };
+    control.close(overrun);
+    code
 }
 
 /// Tells the BEAM why there will be no session, and returns the exit code.
 pub fn refuse(mut control: Control, failure: Failure, code: i32) -> i32 {
     control.outbox().push(&Event::Error(failure, None));
-    control.flush_all();
+    control.close(failure.stage == Stage::RequestTooBig);
     code
 }
 
@@ -43,6 +45,8 @@ struct Host<'a> {
     /// Whether SIGTERM means that the guardian is dead (it means "end" otherwise).
     guarded: bool,
     listening: bool,
+    /// A frame that is too long is being announced on the channel.
+    overrun: bool,
     exit_code: Option<i32>,
 }
 
@@ -62,6 +66,7 @@ impl<'a> Host<'a> {
             slots: BTreeMap::new(),
             guarded: orphan == Leftover::Kill,
             listening: true,
+            overrun: false,
             exit_code: None,
         })
     }
@@ -73,7 +78,7 @@ impl<'a> Host<'a> {
         self.frames();
         loop {
             self.settle();
-            if let Some(code) = self.exit_code.filter(|_| self.control.outbox().is_empty()) {
+            if let Some(code) = self.exit_code {
                 return code;
             }
             self.listen();
@@ -193,6 +198,7 @@ impl<'a> Host<'a> {
                 Ok(Ok(inbound)) => Input::Frame(inbound),
                 Ok(Err(_)) => Input::Malformed,
                 Err(_) => {
+                    self.overrun = true;
                     self.stop_listening();
                     self.feed(Input::TooBig);
                     return;

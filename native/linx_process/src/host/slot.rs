@@ -95,17 +95,14 @@ impl Slot {
         };
         self.page = Some(page);
         self.pty = pty;
-        let watched = match &stage {
-            Launching::Main(child) => self.watch(Part::Main, &child.pidfd, world),
-            Launching::Intermediate(child) => self.watch(Part::Intermediate, &child.pidfd, world),
-        }
-        .and_then(|()| self.watch(Part::Channel, &channel, world));
         self.channel = Some(channel);
-        match (watched, stage) {
-            (Ok(()), Launching::Main(child)) => self.spawned(child, world),
-            (Ok(()), Launching::Intermediate(child)) => self.intermediate = Some(child),
-            (Err(errno), Launching::Main(child) | Launching::Intermediate(child)) => {
-                self.unwatchable(child, errno, world);
+        match stage {
+            Launching::Main(child) => self.spawned(child, world),
+            Launching::Intermediate(child) => {
+                match self.watch(Part::Intermediate, &child.pidfd, world) {
+                    Ok(()) => self.intermediate = Some(child),
+                    Err(errno) => self.unwatchable(child, errno, world),
+                }
             }
         }
     }
@@ -231,10 +228,21 @@ impl Slot {
 
     // The main process and what leads to it.
 
+    /// From here on the child is listened to, and not before: what it reports
+    /// means nothing as long as its pid is not known.
     fn spawned(&mut self, child: Child, world: &mut World) {
-        let pid = child.pid;
-        self.main = Some(child);
-        self.feed(Input::Spawned(pid), world);
+        let watched = self.watch(Part::Main, &child.pidfd, world).and_then(|()| {
+            let channel = self.channel.as_ref().ok_or(Errno::ECHILD)?;
+            self.watch(Part::Channel, channel, world)
+        });
+        match watched {
+            Ok(()) => {
+                let pid = child.pid;
+                self.main = Some(child);
+                self.feed(Input::Spawned(pid), world);
+            }
+            Err(errno) => self.unwatchable(child, errno, world),
+        }
     }
 
     fn intermediate_ended(&mut self, world: &mut World) {
@@ -246,13 +254,7 @@ impl Slot {
         let page = self.page.as_ref();
         match page.and_then(Page::pid) {
             Some(pid) => match pidfd::open(pid) {
-                Ok(pidfd) => {
-                    let main = Child { pid, pidfd };
-                    match self.watch(Part::Main, &main.pidfd, world) {
-                        Ok(()) => self.spawned(main, world),
-                        Err(errno) => self.unwatchable(main, errno, world),
-                    }
-                }
+                Ok(pidfd) => self.spawned(Child { pid, pidfd }, world),
                 // Its end of the channel closes with ours, and it ends.
                 Err(errno) => self.launch_failed(Stage::Fork, errno, world),
             },

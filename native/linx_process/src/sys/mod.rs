@@ -9,6 +9,7 @@ pub mod clone;
 pub mod exec;
 pub mod fds;
 pub mod pidfd;
+pub mod pipe;
 pub mod seccomp;
 pub mod shared;
 pub mod signals;
