@@ -99,12 +99,11 @@ fn session(control: Control, request: Request) -> i32 {
 }
 
 /// What the workload leaves behind can only be killed if it comes to the agent
-/// when its parent ends (`PR_SET_CHILD_SUBREAPER`, prctl(2)).
+/// when its parent ends (`PR_SET_CHILD_SUBREAPER`, prctl(2)). Where nothing is
+/// ever to be killed it goes to whoever else inherits orphans here.
 fn inherit_orphans(request: &Request) -> Result<(), Failure> {
-    match request.descendants {
-        Leftover::Kill => {
-            nix::sys::prctl::set_child_subreaper(true).map_err(Stage::Guardian.failed())
-        }
-        Leftover::Leave => Ok(()),
+    if [request.orphan, request.descendants].contains(&Leftover::Kill) {
+        nix::sys::prctl::set_child_subreaper(true).map_err(Stage::Guardian.failed())?;
     }
+    Ok(())
 }
