@@ -1,0 +1,77 @@
+defmodule Linx.Agent.Port do
+  @moduledoc false
+
+  # The port behind which an agent runs: opened, written to, read from, closed.
+
+  alias Linx.Agent.Wire
+  alias Linx.Errno
+
+  @type message ::
+          {:event, Wire.event()}
+          | {:exit_status, 0..255}
+          | {:closed, term}
+          | :garbage
+          | :unrelated
+
+  # With `:nouse_stdio` the agent speaks on its descriptors 3 and 4, and 0, 1 and 2 are left to the
+  # workload. Without the limits a send would suspend the session, or fail, when a large request
+  # has not been read yet; what is queued stays bounded all the same, because each command waits for
+  # its answer.
+  @options [
+    :nouse_stdio,
+    :binary,
+    :exit_status,
+    packet: 4,
+    busy_limits_port: :disabled,
+    busy_limits_msgq: :disabled
+  ]
+
+  @doc "Starts the agent at `path`, or tells which error number stands against it."
+  @spec open(Path.t()) :: {:ok, port} | {:error, pos_integer}
+  def open(path) do
+    {:ok, Port.open({:spawn_executable, path}, @options)}
+  rescue
+    error in ErlangError -> {:error, errno(error.original)}
+    SystemLimitError -> {:error, errno(:enfile)}
+    ArgumentError -> {:error, errno(:einval)}
+  end
+
+  @doc "Writes a frame. To a closed port nothing is written: the message that tells of it is near."
+  @spec write(port, binary) :: :ok
+  def write(port, frame) do
+    Port.command(port, frame)
+    :ok
+  rescue
+    ArgumentError -> :ok
+  end
+
+  @doc "What a message of the process that opened the port says of the port."
+  @spec message(port | nil, term) :: message
+  def message(port, {port, {:data, frame}}) do
+    case Wire.decode(frame) do
+      {:ok, event} -> {:event, event}
+      :error -> :garbage
+    end
+  end
+
+  def message(port, {port, {:exit_status, status}}), do: {:exit_status, status}
+  def message(port, {:EXIT, port, reason}), do: {:closed, reason}
+  def message(_port, _message), do: :unrelated
+
+  @doc "Closes the port, which tells the agent to end its workload and itself."
+  @spec close(port) :: :ok
+  def close(port) do
+    Port.close(port)
+    :ok
+  rescue
+    ArgumentError -> :ok
+  end
+
+  # Whatever else Erlang calls it, it is a failure of input and output.
+  defp errno(name) do
+    case Errno.number(name) do
+      {:ok, number} -> number
+      :error -> errno(:eio)
+    end
+  end
+end

@@ -1,0 +1,184 @@
+defmodule Linx.Agent.Wire do
+  @moduledoc false
+
+  # The language of the agent: frames of External Term Format and what they mean.
+  #
+  # Data that comes in is checked here, so that the rest of Linx meets no other shapes than the
+  # types below.
+
+  @type mask :: non_neg_integer
+
+  @type command ::
+          :proceed
+          | :abort
+          | {:signal, 1..64}
+          | {:signal, 1..64, :process | :group | :tree}
+          | {:stop, grace_ms :: non_neg_integer}
+          | {:pty_in, binary}
+          | {:pty_winsize, {rows :: 0..65535, cols :: 0..65535, 0..65535, 0..65535}}
+          | :pty_master
+          | {:cap_drop_bounding, mask}
+          | {:cap_set_thread, effective :: mask, permitted :: mask, inheritable :: mask}
+          | {:cap_set_ambient, mask}
+          | {:seccomp_install, binary}
+
+  @type errno :: integer
+  @type stage :: atom
+
+  @type answer :: :ok | {:ok, map} | {:error, errno, stage}
+
+  @typedoc "A death that lies behind an error."
+  @type cause :: {:signaled, pos_integer} | {:exited, non_neg_integer} | nil
+
+  @type outcome ::
+          {:exited, non_neg_integer}
+          | {:signaled, pos_integer}
+          | :aborted
+          | {:error, errno, stage, cause}
+
+  @type event ::
+          {:spawned, host_pid :: pos_integer}
+          | {:ready, child_pid :: pos_integer}
+          | :running
+          | {:pty_out, binary}
+          | {:reply, ref :: non_neg_integer, answer}
+          | {:ended, outcome}
+
+  @request_keys [
+    :target,
+    :argv,
+    :env,
+    :namespaces,
+    :stdio,
+    :cwd,
+    :no_new_privs,
+    :orphan,
+    :descendants
+  ]
+
+  # Terms are decoded with `:safe`, which makes no atoms. Naming the stages here makes them.
+  @stages [
+            :malformed_request,
+            :request_too_big,
+            :command_too_big,
+            :sigprocmask,
+            :signalfd,
+            :guardian,
+            :pipe2,
+            :socketpair,
+            :mmap,
+            :posix_openpt,
+            :ptsetup,
+            :ptsname,
+            :pts_open,
+            :clone,
+            :fork,
+            :close_range,
+            :process_group,
+            :ready_frame,
+            :malformed_ready,
+            :checkpoint,
+            :cap_drop_bounding,
+            :cap_set_thread,
+            :cap_set_ambient,
+            :seccomp_no_new_privs,
+            :seccomp_install,
+            :stdio,
+            :chdir,
+            :death_signal,
+            :execve,
+            :exec_outcome,
+            :running,
+            :ended,
+            :signal,
+            :pty_in,
+            :pty_winsize,
+            :pty_master,
+            :unknown
+          ] ++
+            [
+              :open_ns_user,
+              :open_ns_mount,
+              :open_ns_uts,
+              :open_ns_ipc,
+              :open_ns_cgroup,
+              :open_ns_net,
+              :open_ns_time,
+              :open_ns_pid,
+              :setns_user,
+              :setns_mount,
+              :setns_uts,
+              :setns_ipc,
+              :setns_cgroup,
+              :setns_net,
+              :setns_time,
+              :setns_pid
+            ]
+
+  @doc "Every stage at which the agent may say that something failed."
+  @spec stages() :: [stage]
+  def stages, do: @stages
+
+  @doc """
+  The first frame of a session: what to run, and how. Fields that are `nil` are left out, and so are
+  those that do not concern the agent.
+  """
+  @spec request(:spawn | :enter, map) :: binary
+  def request(mode, fields) do
+    map =
+      for {key, value} <- Map.take(fields, @request_keys),
+          value != nil,
+          into: %{},
+          do: {key, value}
+
+    encode({mode, Map.put(map, :causes, true)})
+  end
+
+  @doc "A command that needs no answer."
+  @spec command(command) :: binary
+  def command(command), do: encode(command)
+
+  @doc "A command whose answer will carry `ref`."
+  @spec call(non_neg_integer, command) :: binary
+  def call(ref, command), do: encode({:call, ref, command})
+
+  @doc "What the agent says in a frame."
+  @spec decode(binary) :: {:ok, event} | :error
+  def decode(frame) do
+    frame |> :erlang.binary_to_term([:safe]) |> event()
+  rescue
+    ArgumentError -> :error
+  end
+
+  defp encode(term), do: :erlang.term_to_binary(term)
+
+  defp event({:status, :spawned, pid}) when is_integer(pid), do: {:ok, {:spawned, pid}}
+  defp event({:status, :ready, pid}) when is_integer(pid), do: {:ok, {:ready, pid}}
+  defp event({:status, :running}), do: {:ok, :running}
+  defp event({:pty_out, bytes}) when is_binary(bytes), do: {:ok, {:pty_out, bytes}}
+
+  defp event({:reply, ref, answer}) when is_integer(ref) do
+    if answer?(answer), do: {:ok, {:reply, ref, answer}}, else: :error
+  end
+
+  defp event({:status, :exited, code}) when is_integer(code), do: {:ok, {:ended, {:exited, code}}}
+  defp event({:status, :signaled, n}) when is_integer(n), do: {:ok, {:ended, {:signaled, n}}}
+  defp event({:status, :aborted, _child_pid}), do: {:ok, {:ended, :aborted}}
+  defp event({:error, errno, stage}), do: event({:error, errno, stage, nil})
+
+  defp event({:error, errno, stage, cause}) when is_integer(errno) and is_atom(stage) do
+    if cause?(cause), do: {:ok, {:ended, {:error, errno, stage, cause}}}, else: :error
+  end
+
+  defp event(_other), do: :error
+
+  defp answer?(:ok), do: true
+  defp answer?({:ok, map}), do: is_map(map)
+  defp answer?({:error, errno, stage}), do: is_integer(errno) and is_atom(stage)
+  defp answer?(_other), do: false
+
+  defp cause?(nil), do: true
+  defp cause?({:signaled, n}), do: is_integer(n)
+  defp cause?({:exited, code}), do: is_integer(code)
+  defp cause?(_other), do: false
+end

@@ -1,0 +1,546 @@
+defmodule Linx.Process do
+  @moduledoc """
+  An operating-system process as an OTP process.
+
+  A *session* is a GenServer that owns one *workload*, a program that runs outside the BEAM. Its pid
+  is the handle for everything below, from any node.
+
+      {:ok, session} = Linx.Process.spawn(argv: ["/bin/echo", "hello"])
+
+      receive do
+        {:linx_process, :ready, host_pid} -> host_pid
+      end
+
+      :ok = Linx.Process.proceed(session)
+      {:ok, {:exited, 0}} = Linx.Process.wait(session)
+
+  ## The checkpoint
+
+  The child is born in the namespaces that were asked for, and stops there before it becomes the
+  program. While it waits the host can prepare its place: move a network interface into its
+  namespace, write its uid map, put it in a cgroup. Then `proceed/1` lets it run, or `abort/1` takes
+  it away without a trace. With `auto_proceed: true` it does not wait.
+
+  Commands may come early. A signal waits for the program to run, an abort for the child to be
+  parked, and an abort beats both a signal and a `proceed/1` that wait with it.
+
+  ## Events
+
+  The *owner* of a session, at first the process that started it, receives
+
+    * `{:linx_process, :ready, host_pid}` – the child is parked at the checkpoint;
+    * `{:linx_process, :running}` – it has become the program;
+    * `{:linx_process, :pty_out, bytes}` – the program wrote this to its terminal;
+
+  and at the end exactly one of
+
+    * `{:linx_process, :exited, code}` – the program exited;
+    * `{:linx_process, :signaled, number}` – a signal killed it;
+    * `{:linx_process, :aborted}` – `abort/1` took it away before it ran;
+    * `{:linx_process, :error, code, stage}` – it never ran: at this stage the kernel gave this error
+      number. `wait/1` and `info/1` give it as a `Linx.Process.Error`.
+
+  Two stages are Linx's own: `:agent`, when the agent could not be started, and `:agent_died`, when
+  it went away without a word; then the code is its exit status.
+
+  An owner may be given by name, and is looked up at each event. When there is none the event is
+  dropped: `info/1` and `wait/1` tell the state to whoever comes later.
+
+  ## How long a session lives
+
+  The *link* decides. A session is linked to the process that started it, and ends with it; the owner
+  only listens. A session that ends while its workload runs stops it first: SIGTERM to all its
+  processes, SIGKILL after `:grace` to those that are left, and it is not gone before they are. The
+  workload dies, too, with everything it started, when the session is killed, when the agent is, and
+  when the whole BEAM is.
+
+  After the end of the workload a session with `linger: true`, the default of `spawn/1`, stays to
+  answer `wait/1` and `info/1`, until `stop/1` or the end of what it is linked to. With
+  `linger: false`, the default under a supervisor, it stops at once, see `child_spec/1`.
+
+  ## Options
+
+  Of `spawn/1`, `start_link/1` and `enter/2`; only `:argv` is required.
+
+    * `:argv` – the program and its arguments, a list of strings. A program without a slash is
+      looked up on the PATH, the one in `:env` if there is one, else the caller's;
+    * `:namespaces` – for `spawn/1` those that the child gets fresh, for `enter/2` those of the
+      target that it joins: a list of `:net`, `:mount`, `:pid`, `:uts`, `:ipc`, `:user`, `:cgroup`
+      and `:time`. By default `spawn/1` makes none, and `enter/2` joins all;
+    * `:env` – the environment. A list of `"NAME=value"` is all of it, so `[]` is an empty one. A
+      map or a list of pairs is merged over the BEAM's; a name whose value is `nil` or `false` is
+      taken out. By default the BEAM's;
+    * `:cwd` – the directory in which the program starts; by default the BEAM's;
+    * `:stdio` – `:inherit` (the default) leaves it the BEAM's standard input, output and error;
+      `:devnull` connects all three to `/dev/null`; `:pty` gives it a terminal of its own; a list
+      such as `[stdout: {:connect_unix, "/run/log.sock"}, stdin: :devnull]` chooses `:inherit`,
+      `:devnull` or a Unix socket to connect to for each of `:stdin`, `:stdout` and `:stderr`;
+    * `:owner` – who gets the events: a pid, or any name that `GenServer` takes, or `nil` for nobody;
+      by default the caller;
+    * `:auto_proceed` – do not wait for `proceed/1`; `false` by default;
+    * `:linger` – stay after the workload's end; `true` by default;
+    * `:no_new_privs` – set-uid programs and file capabilities give the workload nothing; `false` by
+      default;
+    * `:descendants` – what happens, when the program ends, to the processes it leaves behind:
+      `:kill` (the default) or `:leave`;
+    * `:orphan` – what happens to the workload when the session, the agent or the BEAM is killed:
+      `:kill` (the default) or `:leave`;
+    * `:grace` – how many milliseconds a workload has between SIGTERM and SIGKILL when its session is
+      stopped; 2000 by default;
+    * `:name` – a name for the session, as `GenServer.start_link/3` takes it.
+
+  ## Errors
+
+  What the kernel refuses is `{:error, %Linx.Process.Error{}}`. A state that does not allow something
+  is an atom: `{:error, :running}`, `{:error, :not_ready}`, `{:error, :not_pty}`, `{:error, :timeout}`.
+  A mistake of the caller is a pair that shows it, `{:error, {:bad_namespaces, [:typo]}}`, and is found
+  before any process starts.
+
+  A session that has gone, or whose workload has ended, answers `{:error, :no_process}`. No function
+  of this module exits the caller.
+  """
+
+  import Kernel, except: [spawn: 1]
+
+  alias Linx.Process.{Error, Info, Options, Session}
+  alias Linx.Signal
+
+  @typedoc "A session: its pid or its name."
+  @type session :: GenServer.server()
+
+  @typedoc "Who gets the events; `nil` is nobody."
+  @type owner :: pid | GenServer.name() | {atom, node} | nil
+
+  @type namespace :: :net | :mount | :pid | :uts | :ipc | :user | :cgroup | :time
+
+  @type stdio ::
+          :inherit
+          | :devnull
+          | :pty
+          | [{:stdin | :stdout | :stderr, :inherit | :devnull | {:connect_unix, String.t()}}]
+
+  @type env ::
+          [String.t()]
+          | [{atom | String.t(), String.t() | nil | false}]
+          | %{optional(atom | String.t()) => String.t() | nil | false}
+
+  @type option ::
+          {:argv, [String.t(), ...]}
+          | {:namespaces, [namespace]}
+          | {:env, env}
+          | {:cwd, String.t()}
+          | {:stdio, stdio}
+          | {:owner, owner}
+          | {:auto_proceed, boolean}
+          | {:linger, boolean}
+          | {:no_new_privs, boolean}
+          | {:descendants, :kill | :leave}
+          | {:orphan, :kill | :leave}
+          | {:grace, non_neg_integer}
+          | {:name, GenServer.name()}
+
+  @typedoc "How a session has ended."
+  @type result ::
+          {:ok, {:exited, code :: 0..255} | {:signaled, signal :: pos_integer} | :aborted}
+          | {:error, Error.t()}
+
+  @typedoc "A mistake in an argument, and what is wrong."
+  @type mistake :: {atom, term}
+
+  @doc """
+  Starts a program, as a child in fresh namespaces if `:namespaces` asks for some.
+
+  Returns as soon as the session is there; how the child fares arrives as events. It stops at the
+  checkpoint until `proceed/1`. The options are those of the module.
+
+      {:ok, session} =
+        Linx.Process.spawn(argv: ["sleep", "30"], namespaces: [:net, :uts], stdio: :devnull)
+
+  ## Errors
+
+    * `:argv_required`, `{:bad_argv, argv}`, and in the same way `{:bad_namespaces, unknown}`,
+      `{:bad_env, element}`, `{:bad_cwd, _}`, `{:bad_stdio, _}`, `{:bad_owner, _}`, `{:bad_name, _}`,
+      `{:bad_linger, _}`, `{:bad_auto_proceed, _}`, `{:bad_no_new_privs, _}`, `{:bad_orphan, _}`,
+      `{:bad_descendants, _}`, `{:bad_grace, _}`;
+    * `{:bad_option, key}` – there is no such option;
+    * `{:bad_options, term}` – this is no keyword list;
+    * `{:already_started, pid}` – the `:name` is taken;
+    * `%Linx.Process.Error{stage: :execve}` – the program is not on the PATH (`:enoent`), or not one
+      that can be executed (`:eacces`).
+  """
+  @spec spawn([option]) ::
+          {:ok, pid}
+          | {:error, :argv_required | {:already_started, pid} | mistake | Error.t()}
+  def spawn(opts) do
+    with {:ok, options} <- Options.spawn(opts), do: Session.start_link(options)
+  end
+
+  @doc """
+  The same as `spawn/1`, under the name that supervisors know.
+
+      {:ok, session} = Linx.Process.start_link(argv: ["true"], auto_proceed: true)
+  """
+  @spec start_link([option]) ::
+          {:ok, pid}
+          | {:error, :argv_required | {:already_started, pid} | mistake | Error.t()}
+  def start_link(opts), do: spawn(opts)
+
+  @doc """
+  Starts a program inside the namespaces of the process `target`, a pid of the host.
+
+  It joins all of them, or those that `:namespaces` names. The options are those of the module, the
+  events and the checkpoint those of `spawn/1`. When a namespace cannot be joined, the error event and
+  `wait/1` name it in their stage: `:open_ns_user` when there is no such target, `:setns_net` when
+  that one may not be entered.
+
+      {:ok, host_pid} = Linx.Process.host_pid(container)
+      {:ok, probe} = Linx.Process.enter(host_pid, argv: ["/bin/ip", "link"], namespaces: [:net])
+
+  ## Errors
+
+  `{:bad_target, target}` for what can be no pid, and those of `spawn/1`.
+  """
+  @spec enter(target :: pos_integer, [option]) ::
+          {:ok, pid}
+          | {:error, :argv_required | {:already_started, pid} | mistake | Error.t()}
+  def enter(target, opts) do
+    with {:ok, options} <- Options.enter(target, opts), do: Session.start_link(options)
+  end
+
+  @doc """
+  Lets the child go on from the checkpoint and become the program.
+
+  Before `:ready` it is remembered, and answered when the child has reached the checkpoint.
+
+      :ok = Linx.Process.proceed(session)
+
+  ## Errors
+
+    * `:running` – it was let go before;
+    * `:no_process` – it has ended.
+  """
+  @spec proceed(session) :: :ok | {:error, :running | :no_process}
+  def proceed(session), do: Session.call(session, {:command, :proceed})
+
+  @doc """
+  Takes the child away from the checkpoint: the program never runs, and the session ends `:aborted`.
+
+  Before `:ready` it is remembered, and beats a `proceed/1` and signals that are remembered with it.
+
+      :ok = Linx.Process.abort(session)
+      {:ok, :aborted} = Linx.Process.wait(session)
+
+  ## Errors
+
+    * `:running` – the child was let go; use `signal/2` or `stop/2`;
+    * `:no_process` – it has ended.
+  """
+  @spec abort(session) :: :ok | {:error, :running | :no_process}
+  def abort(session), do: Session.call(session, {:command, :abort})
+
+  @doc """
+  Sends the workload a signal, given by number or by name.
+
+  Signals sent before `:running` are kept, and delivered in order when the program runs.
+
+  ## Options
+
+    * `:to` – `:process` (the default) is the program itself, `:group` its process group, `:tree`
+      all that it has started.
+
+  ## Examples
+
+      :ok = Linx.Process.signal(session, 15)
+      :ok = Linx.Process.signal(session, :sighup)
+      :ok = Linx.Process.signal(session, :sigint, to: :group)
+
+  ## Errors
+
+    * `:no_process` – the workload has ended;
+    * `{:bad_signal, signal}`, `{:bad_to, term}`, `{:bad_option, key}`, `{:bad_options, term}`;
+    * `%Linx.Process.Error{stage: :signal}` – the kernel refused, `:eperm` for a workload that has
+      become another user.
+  """
+  @spec signal(session, Signal.t(), to: :process | :group | :tree) ::
+          :ok | {:error, :no_process | mistake | Error.t()}
+  def signal(session, signal, opts \\ []) do
+    with :ok <- Options.known(opts, [:to]),
+         {:ok, reach} <- Options.check(:to, Keyword.get(opts, :to, :process)),
+         {:ok, number} <- Signal.number(signal) do
+      Session.call(session, {:command, signal_command(number, reach)})
+    end
+  end
+
+  defp signal_command(number, :process), do: {:signal, number}
+  defp signal_command(number, reach), do: {:signal, number, reach}
+
+  @doc """
+  Waits for the end of the workload, for at most `timeout` milliseconds.
+
+  Any number of processes may wait, before the end and after it. A timeout does nothing to the
+  session.
+
+      {:ok, {:exited, 0}} = Linx.Process.wait(session)
+
+      case Linx.Process.wait(session, 5_000) do
+        {:ok, {:exited, code}} -> code
+        {:ok, {:signaled, number}} -> Linx.Signal.name(number)
+        {:ok, :aborted} -> :never_ran
+        {:error, :timeout} -> :still_there
+        {:error, %Linx.Process.Error{} = error} -> raise error
+      end
+
+  ## Errors
+
+    * `%Linx.Process.Error{}` – the program never ran;
+    * `:timeout` – it has not ended yet;
+    * `:no_process` – there is no such session;
+    * `{:bad_timeout, term}`.
+  """
+  @spec wait(session, timeout) :: result | {:error, :timeout | :no_process | mistake}
+  def wait(session, timeout \\ :infinity) do
+    with {:ok, timeout} <- Options.check(:timeout, timeout) do
+      Session.call(session, {:wait, timeout})
+    end
+  end
+
+  @doc """
+  What the session knows, as a `Linx.Process.Info`.
+
+      %Linx.Process.Info{stage: :running, host_pid: 41234} = Linx.Process.info(session)
+
+  ## Errors
+
+  `:no_process` when the session has gone. One that lingers answers.
+  """
+  @spec info(session) :: Info.t() | {:error, :no_process}
+  def info(session), do: Session.call(session, :info)
+
+  @doc """
+  The pid of the workload as the host sees it: the one for `/proc`, and for `enter/2`.
+
+  It is known shortly before `:ready`.
+
+      {:ok, 41234} = Linx.Process.host_pid(session)
+
+  ## Errors
+
+    * `:not_ready` – the child is not there yet;
+    * `:no_process` – the workload has ended, and the pid may be another's by now.
+  """
+  @spec host_pid(session) :: {:ok, pos_integer} | {:error, :not_ready | :no_process}
+  def host_pid(session) do
+    case info(session) do
+      %Info{stage: :terminated} -> {:error, :no_process}
+      %Info{host_pid: nil} -> {:error, :not_ready}
+      %Info{host_pid: host_pid} -> {:ok, host_pid}
+      error -> error
+    end
+  end
+
+  @doc """
+  Types `data` into the terminal of a workload with `stdio: :pty`.
+
+  Returns when the agent has taken all of it. It takes a bounded amount ahead of the workload, so a
+  workload that does not read makes the caller wait, and nothing is lost. Before the program runs,
+  too: it finds the bytes when it starts to read. Concurrent writes follow one another and are never
+  mixed.
+
+  The wait lasts `timeout` milliseconds at most, `:infinity` by default. After `{:error, :timeout}`
+  the rest is not written, but how much has been is unknown: up to 32 KiB of it may still be on the
+  way, and will arrive.
+
+      :ok = Linx.Process.pty_write(session, "hello\\n")
+      :ok = Linx.Process.pty_write(session, [paste, ?\\n], 5_000)
+
+  ## Errors
+
+    * `:not_pty` – the workload has no terminal;
+    * `:timeout` – see above;
+    * `:no_process` – the workload has ended; some of the data may have arrived;
+    * `{:bad_data, term}` – this is no iodata; `{:bad_timeout, term}`.
+  """
+  @spec pty_write(session, iodata, timeout) ::
+          :ok | {:error, :not_pty | :timeout | :no_process | mistake | Error.t()}
+  def pty_write(session, data, timeout \\ :infinity) do
+    with {:ok, timeout} <- Options.check(:timeout, timeout),
+         {:ok, bytes} <- to_binary(data) do
+      Session.call(session, {:write, bytes, timeout})
+    end
+  end
+
+  defp to_binary(data) do
+    {:ok, IO.iodata_to_binary(data)}
+  rescue
+    ArgumentError -> {:error, {:bad_data, data}}
+  end
+
+  @doc """
+  Sets the size of the workload's terminal.
+
+  Before `proceed/1` the program sees it from its first moment. Later it is told by SIGWINCH. A size
+  is `{rows, cols, xpixel, ypixel}`, or a map or struct with these four keys, each of them from 0 to
+  65535; the pixels may be 0, for unknown.
+
+      :ok = Linx.Process.pty_set_winsize(session, {24, 80, 0, 0})
+      :ok = Linx.Process.pty_set_winsize(session, %{rows: 24, cols: 80, xpixel: 0, ypixel: 0})
+
+  ## Errors
+
+    * `:not_pty` – the workload has no terminal;
+    * `:no_process` – the workload has ended;
+    * `{:bad_winsize, term}`.
+  """
+  @spec pty_set_winsize(
+          session,
+          {rows :: 0..65535, cols :: 0..65535, xpixel :: 0..65535, ypixel :: 0..65535} | map
+        ) :: :ok | {:error, :not_pty | :no_process | mistake | Error.t()}
+  def pty_set_winsize(session, size) do
+    with {:ok, size} <- winsize(size) do
+      Session.call(session, {:command, {:pty_winsize, size}})
+    end
+  end
+
+  defp winsize({rows, cols, xpixel, ypixel} = size)
+       when rows in 0..65535 and cols in 0..65535 and xpixel in 0..65535 and ypixel in 0..65535 do
+    {:ok, size}
+  end
+
+  defp winsize(%{rows: rows, cols: cols, xpixel: xpixel, ypixel: ypixel} = size) do
+    with {:error, _} <- winsize({rows, cols, xpixel, ypixel}), do: {:error, {:bad_winsize, size}}
+  end
+
+  defp winsize(other), do: {:error, {:bad_winsize, other}}
+
+  @doc """
+  Where the master side of the workload's terminal is.
+
+  The agent holds it open: `:os_pid` is the agent's pid, `:fd` the descriptor there, and `:slave` the
+  path of the terminal as the host sees it. Reading the master takes output away from the owner.
+
+      {:ok, %{os_pid: 41230, fd: 7, slave: "/dev/pts/3"}} = Linx.Process.pty_master(session)
+
+  ## Errors
+
+    * `:not_pty` – the workload has no terminal;
+    * `:no_process` – the workload has ended.
+  """
+  @spec pty_master(session) ::
+          {:ok, %{os_pid: pos_integer, fd: non_neg_integer, slave: String.t()}}
+          | {:error, :not_pty | :no_process | Error.t()}
+  def pty_master(session), do: Session.call(session, {:command, :pty_master})
+
+  @doc """
+  Makes another process the owner: it receives the events from now on, and only it.
+
+  What happened before is not told again: an owner who comes late looks at `info/1`.
+
+      :ok = Linx.Process.set_owner(session, self())
+      :ok = Linx.Process.set_owner(session, MyApp.Events)
+
+  ## Errors
+
+  `:no_process` when the session has gone, `{:bad_owner, term}`.
+  """
+  @spec set_owner(session, owner) :: :ok | {:error, :no_process | mistake}
+  def set_owner(session, owner) do
+    with {:ok, owner} <- Options.check(:owner, owner) do
+      Session.call(session, {:set_owner, owner})
+    end
+  end
+
+  @doc """
+  Ends the workload and the session, and returns when both are gone.
+
+  SIGTERM goes to the program and to all that it has started, and SIGKILL to those that are left
+  after the grace. Where SIGTERM cannot work, because the program is pid 1 of its namespace and has
+  no handler for it, the grace is not waited for. A child that is still at the checkpoint is taken
+  away. A workload that has ended leaves only its lingering session to stop.
+
+  The session stops with reason `:normal`.
+
+  ## Options
+
+    * `:grace` – milliseconds between SIGTERM and SIGKILL, by default the `:grace` of the session.
+
+  ## Examples
+
+      :ok = Linx.Process.stop(session)
+      :ok = Linx.Process.stop(session, grace: 10_000)
+
+  ## Errors
+
+    * `:no_process` – there is no such session;
+    * `{:bad_grace, term}`, `{:bad_option, key}`, `{:bad_options, term}`.
+  """
+  @spec stop(session, grace: non_neg_integer) :: :ok | {:error, :no_process | mistake}
+  def stop(session, opts \\ []) do
+    with :ok <- Options.known(opts, [:grace]),
+         {:ok, grace} <- grace(opts) do
+      Session.stop(session, grace)
+    end
+  end
+
+  defp grace(opts) do
+    case Keyword.fetch(opts, :grace) do
+      {:ok, grace} -> Options.check(:grace, grace)
+      :error -> {:ok, nil}
+    end
+  end
+
+  @doc """
+  The specification of a session as the child of a supervisor.
+
+      children = [
+        {Linx.Process,
+         argv: ["/usr/bin/myd", "--serve"],
+         owner: MyApp.Events,
+         auto_proceed: true,
+         restart: :transient}
+      ]
+
+      Supervisor.start_link(children, strategy: :one_for_one)
+
+  A child should have `auto_proceed: true`, unless somebody else lets it proceed. It has
+  `linger: false`, and nobody as its owner, unless the options say otherwise. So it stops when its
+  workload has ended, and how that went is its exit reason:
+
+  | outcome | exit reason | restarted when `:transient`? |
+  |---|---|---|
+  | exit 0 | `:normal` | no |
+  | exit N, not 0 | `{:exited, N}` | yes |
+  | killed by a signal | `{:signaled, number}` | yes |
+  | `abort/1` | `{:shutdown, :aborted}` | no |
+  | it never ran | `{:error, %Linx.Process.Error{}}` | yes |
+
+  It does not stop before everything its workload left has gone, so that a successor never runs
+  beside it.
+
+  ## Options
+
+  Those of the module, and
+
+    * `:id` – by default the `:name` of the session, or else `Linx.Process`;
+    * `:restart` – `:permanent` by default;
+    * `:shutdown` – by default three seconds more than the `:grace`, so that the workload always gets
+      its grace.
+  """
+  @spec child_spec([option | {:id, term} | {:restart, atom} | {:shutdown, timeout | :brutal_kill}]) ::
+          Supervisor.child_spec()
+  def child_spec(opts) do
+    {overrides, opts} = Keyword.split(opts, [:id, :restart, :shutdown])
+
+    spec = %{
+      id: Keyword.get(opts, :name, __MODULE__),
+      start: {__MODULE__, :start_link, [Keyword.merge([linger: false, owner: nil], opts)]},
+      type: :worker,
+      shutdown: shutdown(Keyword.get(opts, :grace, Options.default_grace()))
+    }
+
+    Supervisor.child_spec(spec, overrides)
+  end
+
+  # A grace that is none is refused when the child starts.
+  defp shutdown(grace) when is_integer(grace) and grace >= 0, do: grace + 3_000
+  defp shutdown(_bad), do: 5_000
+end

@@ -1,0 +1,39 @@
+defmodule Linx.Process.Info do
+  @moduledoc """
+  What a session knows of itself and its workload: the answer of `Linx.Process.info/1`.
+
+    * `:mode` – `:spawn` or `:enter`: how the workload came to its namespaces;
+    * `:stage` – how far it is:
+      * `:starting` – nothing has been born yet;
+      * `:spawned` – the child is there, on its way to the checkpoint;
+      * `:ready` – it is parked at the checkpoint, or has been released and is about to run;
+      * `:running` – the program runs;
+      * `:terminated` – the session has ended, `:result` tells how;
+    * `:host_pid` – the workload's pid as the host sees it, `nil` before `:spawned`;
+    * `:child_pid` – its pid as it sees itself, 1 in a fresh `:pid` namespace, `nil` before `:ready`;
+    * `:pty?` – whether the workload has a terminal (`stdio: :pty`);
+    * `:result` – `nil` until the session has ended, then what `Linx.Process.wait/1` returns.
+
+  The pids stay after the end, when the kernel may have given them to others: they are for the record
+  then, not for use.
+  """
+
+  @enforce_keys [:mode]
+  defstruct mode: nil,
+            stage: :starting,
+            host_pid: nil,
+            child_pid: nil,
+            pty?: false,
+            result: nil
+
+  @type stage :: :starting | :spawned | :ready | :running | :terminated
+
+  @type t :: %__MODULE__{
+          mode: :spawn | :enter,
+          stage: stage,
+          host_pid: pos_integer | nil,
+          child_pid: pos_integer | nil,
+          pty?: boolean,
+          result: Linx.Process.result() | nil
+        }
+end
