@@ -1,0 +1,574 @@
+defmodule Linx.Agent.ProtocolTest do
+  # The wire protocol of the C agent, and what goes beyond it, without Linx.Process in between.
+
+  use ExUnit.Case, async: true
+
+  import Bitwise
+  import Linx.Test.Helpers
+  import Linx.Test.RawAgent
+
+  @true_request {:spawn, %{argv: ["/bin/true"]}}
+  @sleep {:spawn, %{argv: ["/bin/sleep", "60"]}}
+  @started [{:status, :spawned, :pid}, {:status, :ready, :pid}]
+
+  @einval 22
+  @enoent 2
+  @eio 5
+  @eperm 1
+  @esrch 3
+  @e2big 7
+  @enotty 25
+  @ebusy 16
+
+  # struct sock_filter: code, jt, jf, k
+  defp bpf(instructions) do
+    for {code, jt, jf, k} <- instructions, into: <<>> do
+      <<code::16-native, jt, jf, k::32-native>>
+    end
+  end
+
+  @ret 0x06
+  @allow 0x7FFF0000
+  @kill 0x80000000
+
+  # Allows everything but these system calls, which kill.
+  defp denying(numbers, action \\ @kill) do
+    load = {0x20, 0, 0, 0}
+    jumps = for number <- numbers, row <- [{0x15, 0, 1, number}, {@ret, 0, 0, action}], do: row
+    bpf([load] ++ jumps ++ [{@ret, 0, 0, @allow}])
+  end
+
+  describe "the default mode, byte for byte" do
+    test "frames carry what libei writes" do
+      agent = start([@true_request, :proceed])
+
+      assert <<131, "h", 3, "w", 6, "status", "w", 7, "spawned", "b", pid::32>> =
+               next_bytes(agent)
+
+      assert next_bytes(agent) == <<131, "h", 3, "w", 6, "status", "w", 5, "ready", "b", pid::32>>
+      assert next_bytes(agent) == <<131, "h", 2, "w", 6, "status", "w", 7, "running">>
+      assert next_bytes(agent) == <<131, "h", 3, "w", 6, "status", "w", 6, "exited", "a", 0>>
+      assert rest(agent) == {[], 0}
+    end
+
+    test "an error frame" do
+      agent = start([{:spawn, %{argv: ["/does/not/exist"]}}, :proceed])
+      next(agent)
+      next(agent)
+      assert next_bytes(agent) == <<131, "h", 3, "w", 5, "error", "a", 2, "w", 6, "execve">>
+      assert rest(agent) == {[], 0}
+    end
+
+    test "pty_out" do
+      agent = start([{:spawn, %{argv: ["/bin/echo", "hi"], stdio: :pty}}, :proceed])
+      Enum.each(1..3, fn _ -> next(agent) end)
+
+      assert next_bytes(agent) ==
+               <<131, "h", 2, "w", 7, "pty_out", "m", 0, 0, 0, 4, "hi\r\n">>
+    end
+  end
+
+  describe "requests" do
+    test "exit codes and signals end a session" do
+      exit_7 = {:spawn, %{argv: ["/bin/sh", "-c", "exit 7"]}}
+      kill_9 = {:spawn, %{argv: ["/bin/sh", "-c", "kill -9 $$"]}}
+
+      assert transcript([exit_7, :proceed]) ==
+               {@started ++ [{:status, :running}, {:status, :exited, 7}], 0}
+
+      assert transcript([kill_9, :proceed]) ==
+               {@started ++ [{:status, :running}, {:status, :signaled, 9}], 0}
+    end
+
+    test "env replaces the environment, and without it the agent's is inherited" do
+      env = {:spawn, %{argv: ["/usr/bin/env"], env: ["A=1", "B=x y"], stdio: :pty}}
+      assert pty_output([env, :proceed]) == "A=1\r\nB=x y\r\n"
+      no_env = {:spawn, %{argv: ["/usr/bin/env"], stdio: :pty}}
+      assert pty_output([no_env, :proceed]) =~ "PATH=#{System.get_env("PATH")}\r\n"
+    end
+
+    test "cwd" do
+      pwd = &{:spawn, %{argv: ["/bin/pwd"], cwd: &1, stdio: :pty}}
+      assert pty_output([pwd.("/usr"), :proceed]) == "/usr\r\n"
+
+      assert transcript([pwd.("/does/not/exist"), :proceed]) ==
+               {@started ++ [{:error, @enoent, :chdir}], 0}
+    end
+
+    test "no_new_privs" do
+      nnp = fn value ->
+        argv = ["/bin/grep", "NoNewPrivs", "/proc/self/status"]
+        pty_output([{:spawn, %{argv: argv, no_new_privs: value, stdio: :pty}}, :proceed])
+      end
+
+      assert nnp.(true) == "NoNewPrivs:\t1\r\n"
+      assert nnp.(false) == "NoNewPrivs:\t0\r\n"
+    end
+
+    test "stdio by descriptor" do
+      script = "readlink /proc/self/fd/0; readlink /proc/self/fd/1 >/dev/null; exit 3"
+
+      request =
+        {:spawn, %{argv: ["/bin/sh", "-c", script], stdio: [stdout: :devnull, stderr: :inherit]}}
+
+      assert {_events, 0} = result = transcript([request, :proceed])
+      assert result == {@started ++ [{:status, :running}, {:status, :exited, 3}], 0}
+    end
+
+    test "a socket that nobody listens to" do
+      stdio = [stdin: {:connect_unix, "/does/not/exist"}]
+
+      assert transcript([{:spawn, %{argv: ["/bin/true"], stdio: stdio}}, :proceed]) ==
+               {@started ++ [{:error, @enoent, :stdio}], 0}
+    end
+
+    test "keys that are not known are skipped, whatever they hold" do
+      odd = %{
+        float: 1.5,
+        big: 1 <<< 100,
+        huge: 1 <<< 4000,
+        bits: <<5::3>>,
+        pid: self(),
+        ref: make_ref(),
+        fun: fn -> :ok end,
+        export: &Enum.map/2,
+        port: hd(Port.list()),
+        atom: :ünïcode,
+        improper: [1 | 2],
+        nested: %{[1, 2] => {%{}, []}}
+      }
+
+      request = {:spawn, Map.put(odd, :argv, ["/bin/true"])}
+
+      assert transcript([request, :proceed]) ==
+               {@started ++ [{:status, :running}, {:status, :exited, 0}], 0}
+    end
+
+    test "arguments of two megabytes, in one frame" do
+      # A single argument may have 128 KiB (MAX_ARG_STRLEN).
+      big = String.duplicate("x", 100_000)
+      argv = ["/bin/true" | List.duplicate(big, 15)]
+
+      assert transcript([{:spawn, %{argv: argv}}, :proceed]) ==
+               {@started ++ [{:status, :running}, {:status, :exited, 0}], 0}
+    end
+
+    test "arguments too large for the kernel are an error of execve" do
+      argv = ["/bin/true", String.duplicate("x", 200_000)]
+
+      assert transcript([{:spawn, %{argv: argv}}, :proceed]) ==
+               {@started ++ [{:error, @e2big, :execve}], 0}
+    end
+
+    test "a request over the limit is refused as such" do
+      agent = start()
+      # Only announced: the refusal does not wait for the bytes.
+      argv = ["/bin/true" | List.duplicate(String.duplicate("x", 100_000), 90)]
+      send_frame(agent, {:spawn, %{argv: argv}})
+      assert rest(agent) == {[{:error, 90, :request_too_big}], 1}
+    end
+  end
+
+  describe "every encoding of a request" do
+    # The same request in the older and the wider encodings, which the BEAM may use.
+    defp atom(:latin1, name), do: <<100, byte_size(name)::16, name::binary>>
+    defp atom(:small_latin1, name), do: <<115, byte_size(name), name::binary>>
+    defp atom(:utf8, name), do: <<118, byte_size(name)::16, name::binary>>
+    defp atom(:small_utf8, name), do: <<119, byte_size(name), name::binary>>
+
+    defp string(:binary, text), do: <<109, byte_size(text)::32, text::binary>>
+    defp string(:string, text), do: <<107, byte_size(text)::16, text::binary>>
+
+    defp string(:list, text) do
+      bytes = for <<byte <- text>>, into: <<>>, do: <<97, byte>>
+      <<108, byte_size(text)::32, bytes::binary, 106>>
+    end
+
+    for atoms <- [:latin1, :small_latin1, :utf8, :small_utf8],
+        strings <- [:binary, :string, :list],
+        tuples <- [:small, :large] do
+      test "atoms #{atoms}, strings #{strings}, tuples #{tuples}" do
+        atom = &atom(unquote(atoms), &1)
+        tuple = if unquote(tuples) == :small, do: <<104, 2>>, else: <<105, 2::32>>
+        argv = <<108, 1::32, string(unquote(strings), "/usr/bin/yes")::binary, 106>>
+        stdio = atom.("stdio") <> atom.("devnull")
+        map = <<116, 2::32, atom.("argv")::binary, argv::binary, stdio::binary>>
+        request = <<131, tuple::binary, atom.("spawn")::binary, map::binary>>
+
+        # An integer as a big one, which no BEAM writes and any may.
+        signal = <<131, tuple::binary, atom.("signal")::binary, 110, 1, 0, 9>>
+        proceed = <<131, atom.("proceed")::binary>>
+
+        assert transcript([request, signal, proceed]) ==
+                 {@started ++ [{:status, :running}, {:status, :signaled, 9}], 0}
+      end
+    end
+  end
+
+  describe "malformed requests" do
+    test "every truncation of a good one" do
+      request =
+        :erlang.term_to_binary({:spawn, %{argv: ["/bin/true"], namespaces: [], stdio: :devnull}})
+
+      results =
+        0..(byte_size(request) - 1)
+        |> Task.async_stream(fn length -> session([binary_part(request, 0, length)]) end)
+        |> Enum.uniq()
+
+      assert results == [ok: {[{:error, @einval, :malformed_request}], 2}]
+    end
+
+    for {name, request} <- [
+          {"no term", "hello"},
+          {"a term and more", :erlang.term_to_binary({:spawn, %{argv: ["/bin/true"]}}) <> "x"},
+          {"a compressed term",
+           :erlang.term_to_binary({:spawn, %{argv: [String.duplicate("/", 999)]}}, [:compressed])},
+          {"a list of four billion elements", <<131, 108, 0xFFFFFFFF::32>>},
+          {"a deep one", <<131, String.duplicate(<<104, 1>>, 100_000)::binary, 106>>},
+          {"not a request", {:run, %{argv: ["/bin/true"]}}},
+          {"no map", {:spawn, [argv: ["/bin/true"]]}},
+          {"no argv", {:spawn, %{}}},
+          {"an empty argv", {:spawn, %{argv: []}}},
+          {"argv of atoms", {:spawn, %{argv: [true]}}},
+          {"an improper argv", {:spawn, %{argv: ["/bin/true" | "x"]}}},
+          {"a NUL in argv", {:spawn, %{argv: ["/bin/true", "a\0b"]}}},
+          {"a NUL in env", {:spawn, %{argv: ["/bin/true"], env: ["A=\0"]}}},
+          {"a namespace that is none", {:spawn, %{argv: ["/bin/true"], namespaces: [:typo]}}},
+          {"stdio that is none", {:spawn, %{argv: ["/bin/true"], stdio: :file}}},
+          {"a descriptor that is none", {:spawn, %{argv: ["/bin/true"], stdio: [{3, :devnull}]}}},
+          {"cwd that is none", {:spawn, %{argv: ["/bin/true"], cwd: 1}}},
+          {"no_new_privs that is none", {:spawn, %{argv: ["/bin/true"], no_new_privs: 1}}},
+          {"enter without a target", {:enter, %{argv: ["/bin/true"]}}},
+          {"enter of pid 0", {:enter, %{argv: ["/bin/true"], target: 0}}},
+          {"enter of too large a pid", {:enter, %{argv: ["/bin/true"], target: 1 <<< 40}}}
+        ] do
+      test name do
+        assert session([unquote(Macro.escape(request))]) ==
+                 {[{:error, @einval, :malformed_request}], 2}
+      end
+    end
+  end
+
+  describe "at the checkpoint" do
+    test "proceed and abort" do
+      assert transcript([@sleep, :abort]) == {@started ++ [{:status, :aborted, :pid}], 0}
+    end
+
+    @tag :root
+    test "abort reports the pid of the child's own namespace" do
+      agent = start([{:spawn, %{argv: ["/bin/true"], namespaces: [:pid]}}, :abort])
+
+      assert {[{:status, :spawned, _}, {:status, :ready, 1}, {:status, :aborted, 1}], 0} =
+               rest(agent)
+    end
+
+    test "the window size is the terminal's when the program starts" do
+      request = {:spawn, %{argv: ["/bin/stty", "size"], stdio: :pty}}
+      assert pty_output([request, {:pty_winsize, {24, 80, 0, 0}}, :proceed]) == "24 80\r\n"
+      # What no terminal can have is ignored.
+      sizes = [{:pty_winsize, {7, 8, 0, 0}}, {:pty_winsize, {65_536, 80, 0, 0}}]
+      assert pty_output([request | sizes] ++ [:proceed]) == "7 8\r\n"
+    end
+
+    test "what is no command ends the session, and says so" do
+      agent = start([@sleep])
+      skip_to(agent, &match?({:status, :ready, _}, &1))
+      send_frame(agent, :dance)
+      assert rest(agent) == {[{:error, @einval, :malformed_request}], 2}
+    end
+
+    @tag :root
+    test "capability commands" do
+      request = {:spawn, %{argv: ["/bin/grep", "Cap", "/proc/self/status"], stdio: :pty}}
+
+      # CAP_CHOWN leaves the bounding set; the inheritable and ambient sets get CAP_NET_BIND_SERVICE.
+      [_, bounding] = Regex.run(~r/^CapBnd:\s*(\w+)$/m, File.read!("/proc/self/status"))
+      all = String.to_integer(bounding, 16)
+      bind = 1 <<< 10
+
+      output =
+        pty_output([
+          request,
+          {:cap_drop_bounding, 1},
+          {:cap_set_thread, all, all, bind},
+          {:cap_set_ambient, bind},
+          :proceed
+        ])
+
+      assert output =~ "CapInh:\t0000000000000400"
+      assert output =~ "CapAmb:\t0000000000000400"
+
+      without_chown =
+        (all - 1) |> Integer.to_string(16) |> String.downcase() |> String.pad_leading(16, "0")
+
+      assert output =~ "CapBnd:\t" <> without_chown
+    end
+
+    test "a capability that does not exist" do
+      assert transcript([@sleep, {:cap_set_ambient, 1 <<< 63}, :proceed]) ==
+               {@started ++ [{:error, @einval, :cap_set_ambient}], 1}
+    end
+
+    test "more capabilities than there are" do
+      # Without privileges any growth, with them a permitted set beyond what is held.
+      all = (1 <<< 64) - 1
+      request = {:spawn, %{argv: ["/bin/true"]}}
+      none = {:cap_set_thread, 0, 0, 0}
+
+      assert transcript([request, none, {:cap_set_thread, all, all, 0}, :proceed]) ==
+               {@started ++ [{:error, @eperm, :cap_set_thread}], 1}
+
+      assert transcript([request, none, {:cap_drop_bounding, 1}, :proceed]) ==
+               {@started ++ [{:error, @eperm, :cap_drop_bounding}], 1}
+    end
+
+    test "a filter sets no_new_privs and is in force" do
+      argv = ["/bin/grep", "-E", "NoNewPrivs|Seccomp:", "/proc/self/status"]
+      request = {:spawn, %{argv: argv, stdio: :pty}}
+
+      assert pty_output([request, {:seccomp_install, bpf([{@ret, 0, 0, @allow}])}, :proceed]) ==
+               "NoNewPrivs:\t1\r\nSeccomp:\t2\r\n"
+    end
+
+    for {name, program, errno} <- [
+          {"an empty filter", "", @einval},
+          {"a filter that is no whole number of instructions", "123456789", @einval},
+          {"a filter that does not return", <<0x20::16-native, 0, 0, 0::32>>, @einval},
+          {"a filter of 4,097 instructions",
+           String.duplicate(<<0x06::16-native, 0, 0, 0x7FFF0000::32-native>>, 4097), @einval},
+          {"a filter of 65,536 instructions",
+           String.duplicate(<<0x06::16-native, 0, 0, 0x7FFF0000::32-native>>, 65_536), @e2big}
+        ] do
+      test name do
+        assert transcript([@true_request, {:seccomp_install, unquote(program)}, :proceed]) ==
+                 {@started ++ [{:error, unquote(errno), :seccomp_install}], 1}
+      end
+    end
+
+    test "a filter of 4,096 instructions is installed" do
+      program = bpf(List.duplicate({@ret, 0, 0, @allow}, 4096))
+
+      assert transcript([@true_request, {:seccomp_install, program}, :proceed]) ==
+               {@started ++ [{:status, :running}, {:status, :exited, 0}], 0}
+    end
+
+    test "between the filter and exec nothing needs a system call but execve" do
+      # dup2, dup3, fcntl, ioctl, socket, connect, sendto, recvfrom, chdir, rt_sigprocmask, prctl
+      numbers =
+        case :erlang.system_info(:system_architecture) |> List.to_string() do
+          "x86_64" <> _ -> [33, 292, 72, 16, 41, 42, 44, 45, 80, 14, 157]
+          "aarch64" <> _ -> [24, 25, 29, 198, 203, 206, 207, 49, 135, 167]
+        end
+
+      request = {:spawn, %{argv: ["/bin/true"], stdio: :devnull, cwd: "/", orphan: :kill}}
+
+      assert transcript([request, {:seccomp_install, denying(numbers)}, :proceed]) ==
+               {@started ++ [{:status, :running}, {:status, :exited, 0}], 0}
+    end
+
+    test "a filter that forbids execve is an error of execve" do
+      execve =
+        if to_string(:erlang.system_info(:system_architecture)) =~ "x86_64", do: 59, else: 221
+
+      errno = fn errno -> {:seccomp_install, denying([execve], 0x00050000 + errno)} end
+
+      assert transcript([@true_request, errno.(@eperm), :proceed]) ==
+               {@started ++ [{:error, @eperm, :execve}], 0}
+
+      # A filter can make a call "succeed" without having been made.
+      assert transcript([@true_request, errno.(0), :proceed]) ==
+               {@started ++ [{:error, @eperm, :execve}], 0}
+
+      causes = {:spawn, %{argv: ["/bin/true"], causes: true}}
+
+      assert transcript([causes, {:seccomp_install, denying([execve])}, :proceed]) ==
+               {@started ++ [{:error, @eio, :execve, {:signaled, 31}}], 0}
+    end
+
+    test "a filter that forbids everything" do
+      causes = {:spawn, %{argv: ["/bin/true"], causes: true}}
+
+      assert transcript([causes, {:seccomp_install, bpf([{@ret, 0, 0, @kill}])}, :proceed]) ==
+               {@started ++ [{:error, @eio, :execve, {:signaled, 31}}], 0}
+    end
+  end
+
+  describe "running" do
+    test "a signal goes to the workload, one that is none goes nowhere" do
+      agent = start([@sleep, :proceed])
+      skip_to(agent, &(&1 == {:status, :running}))
+      Enum.each([{:signal, 0}, {:signal, 65}, {:signal, -1}], &send_frame(agent, &1))
+      send_frame(agent, {:signal, 15})
+      assert rest(agent) == {[{:status, :signaled, 15}], 0}
+    end
+
+    test "what is no command is ignored" do
+      agent = start([@sleep, :proceed])
+      skip_to(agent, &(&1 == {:status, :running}))
+
+      Enum.each(
+        [:dance, {:pty_in, "x"}, {:pty_in, :x}, :proceed, :abort, {:seccomp_install, ""}],
+        &send_frame(agent, &1)
+      )
+
+      send_frame(agent, {:signal, 9})
+      assert rest(agent) == {[{:status, :signaled, 9}], 0}
+    end
+
+    test "what is no term ends the session, and the workload" do
+      agent = start([@sleep, :proceed])
+      {:status, :spawned, pid} = next(agent)
+      skip_to(agent, &(&1 == {:status, :running}))
+      send_frame(agent, <<131, 104>>)
+      assert rest(agent) == {[{:error, @einval, :malformed_request}], 2}
+      refute alive?(pid)
+    end
+
+    test "a command over the limit ends the session, and the workload" do
+      agent = start([@sleep, :proceed])
+      {:status, :spawned, pid} = next(agent)
+      skip_to(agent, &(&1 == {:status, :running}))
+      send_frame(agent, {:pty_in, String.duplicate("x", 9_000_000)})
+      assert rest(agent) == {[{:error, 90, :command_too_big}], 1}
+      refute alive?(pid)
+    end
+
+    test "without the BEAM a running workload lives on, and a parked child does not" do
+      running = start([@sleep, :proceed])
+      {:status, :spawned, pid} = next(running)
+      skip_to(running, &(&1 == {:status, :running}))
+      agent = parent(pid)
+      Port.close(running)
+      # The agent has noticed when it no longer listens to the channel.
+      eventually(fn -> match?({:ok, _}, File.read_link("/proc/#{agent}/fd/3")) end)
+      assert alive?(pid)
+      System.cmd("kill", ["-9", to_string(pid)])
+      eventually(fn -> not alive?(agent) end)
+
+      parked = start([@sleep])
+      {:status, :spawned, pid} = next(parked)
+      Port.close(parked)
+      eventually(fn -> not alive?(pid) end)
+    end
+  end
+
+  describe "calls" do
+    test "are answered, each with its reference" do
+      agent = start([@sleep])
+      skip_to(agent, &match?({:status, :ready, _}, &1))
+      call = fn ref, command -> send_frame(agent, {:call, ref, command}) end
+      call.(1, {:pty_in, "x"})
+      assert next(agent) == {:reply, 1, {:error, @enotty, :pty_in}}
+      call.(2, {:pty_winsize, {1, 2, 3, 4}})
+      assert next(agent) == {:reply, 2, {:error, @enotty, :pty_winsize}}
+      call.(3, :pty_master)
+      assert next(agent) == {:reply, 3, {:error, @enotty, :pty_master}}
+      call.(4, {:signal, 65})
+      assert next(agent) == {:reply, 4, {:error, @einval, :signal}}
+      call.(5, {:signal, 28})
+      assert next(agent) == {:reply, 5, :ok}
+      call.(1 <<< 63, :proceed)
+      assert next(agent) == {:reply, 1 <<< 63, :ok}
+      call.(6, :abort)
+      # The answer and the news of exec may come in either order.
+      assert Enum.sort([next(agent), next(agent)]) ==
+               [{:status, :running}, {:reply, 6, {:error, @ebusy, :running}}]
+
+      call.(7, {:signal, 9})
+      assert rest(agent) == {[{:reply, 7, :ok}, {:status, :signaled, 9}], 0}
+    end
+
+    test "a step is answered when it has been done" do
+      agent = start([@sleep])
+      skip_to(agent, &match?({:status, :ready, _}, &1))
+      send_frame(agent, {:call, 1, {:cap_set_ambient, 0}})
+      assert next(agent) == {:reply, 1, :ok}
+      send_frame(agent, {:call, 2, {:cap_set_ambient, 1 <<< 63}})
+      send_frame(agent, {:call, 3, :proceed})
+
+      assert rest(agent) ==
+               {[
+                  {:reply, 2, {:error, @einval, :cap_set_ambient}},
+                  {:reply, 3, {:error, @esrch, :ended}},
+                  {:error, @einval, :cap_set_ambient}
+                ], 1}
+    end
+
+    test "one that is no command is refused while the workload runs" do
+      agent = start([@sleep, :proceed])
+      skip_to(agent, &(&1 == {:status, :running}))
+      send_frame(agent, {:call, 1, :dance})
+      assert next(agent) == {:reply, 1, {:error, @einval, :malformed_request}}
+      send_frame(agent, {:signal, 9})
+      rest(agent)
+    end
+  end
+
+  describe "without clone3" do
+    # The agent is run as a workload of another one, under a filter that has no clone3, as the
+    # profiles of container engines once had it, and speaks through a socket.
+    defp agent_without_clone3 do
+      path = socket_path()
+
+      {:ok, listener} =
+        :gen_tcp.listen(0, ifaddr: {:local, path}, mode: :binary, active: false, packet: 4)
+
+      on_exit(fn -> File.rm(path) end)
+      clone3 = 435
+      enosys = 0x00050000 + 38
+      argv = ["/bin/sh", "-c", "exec \"$0\" 3<&0 4<&0", Linx.Agent.Binary.path()]
+      request = {:spawn, %{argv: argv, stdio: [stdin: {:connect_unix, path}], orphan: :kill}}
+      outer = start([request, {:seccomp_install, denying([clone3], enosys)}, :proceed])
+      {:ok, socket} = :gen_tcp.accept(listener, 10_000)
+      {outer, socket}
+    end
+
+    defp over_socket(request) do
+      {outer, socket} = agent_without_clone3()
+
+      for term <- [request, :proceed],
+          do: :ok = :gen_tcp.send(socket, :erlang.term_to_binary(term))
+
+      events = read_terms(socket)
+      rest(outer)
+      events
+    end
+
+    defp read_terms(socket) do
+      case :gen_tcp.recv(socket, 0, 10_000) do
+        {:ok, frame} -> [:erlang.binary_to_term(frame) | read_terms(socket)]
+        {:error, :closed} -> []
+      end
+    end
+
+    test "clone serves" do
+      assert [
+               {:status, :spawned, pid},
+               {:status, :ready, pid},
+               {:status, :running},
+               {:status, :exited, 0}
+             ] = over_socket(@true_request)
+
+      killing = {:spawn, %{argv: ["/bin/false"], orphan: :kill, descendants: :kill}}
+      assert [_, _, {:status, :running}, {:status, :exited, 1}] = over_socket(killing)
+    end
+
+    @tag :root
+    test "clone makes namespaces" do
+      request = {:spawn, %{argv: ["/bin/true"], namespaces: [:pid, :net, :uts]}}
+
+      assert [_, {:status, :ready, 1}, {:status, :running}, {:status, :exited, 0}] =
+               over_socket(request)
+    end
+
+    test "a time namespace cannot be had, and is not silently left out" do
+      request = {:spawn, %{argv: ["/bin/true"], namespaces: [:time]}}
+      assert over_socket(request) == [{:error, 38, :clone}]
+    end
+  end
+
+  defp pty_output(frames) do
+    {terms, 0} = session(frames)
+    for {:pty_out, bytes} <- terms, into: "", do: bytes
+  end
+end

@@ -1,0 +1,103 @@
+defmodule Linx.Agent.WireTest do
+  use ExUnit.Case, async: true
+
+  alias Linx.Agent.Wire
+
+  defp decode(term), do: Wire.decode(:erlang.term_to_binary(term))
+
+  describe "a request" do
+    defp request(fields), do: :erlang.binary_to_term(Wire.request(:spawn, fields))
+
+    test "carries what concerns the agent, and asks for the causes of errors" do
+      fields = %{
+        argv: ["/bin/true"],
+        env: ["A=1"],
+        namespaces: [:net],
+        stdio: :pty,
+        cwd: "/",
+        no_new_privs: true,
+        orphan: :kill,
+        descendants: :leave
+      }
+
+      assert request(Map.merge(fields, %{owner: self(), linger: true, grace: 1})) ==
+               {:spawn, Map.put(fields, :causes, true)}
+    end
+
+    test "leaves out what is nil, but not what is false or empty" do
+      assert request(%{argv: ["x"], env: nil, cwd: nil, no_new_privs: false, namespaces: []}) ==
+               {:spawn, %{argv: ["x"], no_new_privs: false, namespaces: [], causes: true}}
+    end
+
+    test "to enter has a target" do
+      assert :erlang.binary_to_term(Wire.request(:enter, %{argv: ["x"], target: 7})) ==
+               {:enter, %{argv: ["x"], target: 7, causes: true}}
+    end
+  end
+
+  test "commands travel as they are, or in a call" do
+    for command <- [:proceed, {:signal, 15, :tree}, {:pty_in, <<0, 255>>}, {:stop, 2_000}] do
+      assert :erlang.binary_to_term(Wire.command(command)) == command
+      assert :erlang.binary_to_term(Wire.call(7, command)) == {:call, 7, command}
+    end
+  end
+
+  test "events" do
+    for {term, event} <- [
+          {{:status, :spawned, 41}, {:spawned, 41}},
+          {{:status, :ready, 1}, {:ready, 1}},
+          {{:status, :running}, :running},
+          {{:pty_out, "hi\r\n"}, {:pty_out, "hi\r\n"}},
+          {{:reply, 0, :ok}, {:reply, 0, :ok}},
+          {{:reply, 1, {:ok, %{fd: 7}}}, {:reply, 1, {:ok, %{fd: 7}}}},
+          {{:reply, 2, {:error, 16, :running}}, {:reply, 2, {:error, 16, :running}}},
+          {{:status, :exited, 3}, {:ended, {:exited, 3}}},
+          {{:status, :signaled, 9}, {:ended, {:signaled, 9}}},
+          {{:status, :aborted, 1}, {:ended, :aborted}},
+          {{:error, 2, :execve}, {:ended, {:error, 2, :execve, nil}}},
+          {{:error, 5, :checkpoint, {:signaled, 9}},
+           {:ended, {:error, 5, :checkpoint, {:signaled, 9}}}},
+          {{:error, 5, :checkpoint, {:exited, 102}},
+           {:ended, {:error, 5, :checkpoint, {:exited, 102}}}}
+        ] do
+      assert decode(term) == {:ok, event}
+    end
+  end
+
+  test "every stage is known, so that none is lost to decoding without new atoms" do
+    for stage <- Wire.stages() do
+      assert decode({:error, 1, stage}) == {:ok, {:ended, {:error, 1, stage, nil}}}
+    end
+
+    assert Wire.stages() == Enum.uniq(Wire.stages())
+  end
+
+  test "whatever else comes is no event, and makes no atoms" do
+    for term <- [
+          :running,
+          {:status, :running, 1},
+          {:status, :exited, :zero},
+          {:status, :started, 1},
+          {:pty_out, ~c"bytes"},
+          {:reply, :ref, :ok},
+          {:reply, 1, :maybe},
+          {:reply, 1, {:ok, []}},
+          {:reply, 1, {:error, :enoent, :execve}},
+          {:error, :enoent, :execve},
+          {:error, 2, "execve"},
+          {:error, 2, :execve, :because},
+          %{}
+        ] do
+      assert decode(term) == :error
+    end
+
+    # {:error, 2, <an atom that is nowhere else>}, with the atom as SMALL_ATOM_UTF8_EXT.
+    name = "stage_that_" <> "nobody_has_named"
+    frame = <<131, 104, 3, 119, 5, "error", 97, 2, 119, byte_size(name), name::binary>>
+    assert Wire.decode(frame) == :error
+    assert_raise ArgumentError, fn -> String.to_existing_atom(name) end
+
+    assert Wire.decode("") == :error
+    assert Wire.decode(<<131, 104, 3>>) == :error
+  end
+end

@@ -1,0 +1,156 @@
+defmodule Linx.Test.Helpers do
+  @moduledoc false
+
+  # What tests of real processes need: to wait for a condition, and to look into /proc.
+
+  import ExUnit.Assertions
+
+  @patience 10_000
+
+  @doc "The next event of any session, in the order of arrival."
+  def next_event do
+    receive do
+      event when is_tuple(event) and elem(event, 0) == :linx_process -> event
+    after
+      @patience -> flunk("no event came; the mailbox holds #{inspect(mailbox())}")
+    end
+  end
+
+  @doc "Passes the `:ready` event and returns the host pid in it."
+  def await_ready do
+    assert_receive {:linx_process, :ready, host_pid}
+    host_pid
+  end
+
+  @doc "Passes the `:running` event."
+  def await_running do
+    assert_receive {:linx_process, :running}
+    :ok
+  end
+
+  @doc "Waits until `fun` returns something true, and returns that."
+  def eventually(fun, deadline \\ now() + @patience) do
+    case fun.() do
+      nothing when nothing in [nil, false] ->
+        if now() > deadline, do: flunk("what was waited for has not come about")
+        Process.sleep(5)
+        eventually(fun, deadline)
+
+      result ->
+        result
+    end
+  end
+
+  @doc "Collects terminal output until it contains `wanted`, and returns all of it."
+  def read_pty_until(wanted, seen \\ "") do
+    if seen =~ wanted do
+      seen
+    else
+      receive do
+        {:linx_process, :pty_out, bytes} -> read_pty_until(wanted, seen <> bytes)
+      after
+        @patience -> flunk("waited for #{inspect(wanted)} and saw #{inspect(seen)}")
+      end
+    end
+  end
+
+  @doc """
+  Runs `argv` and returns what it wrote to standard output, with how it ended.
+
+  The options are those of `Linx.Process.spawn/1`. `start` may be another function, such as an enter.
+  """
+  def capture(argv, opts \\ [], start \\ &Linx.Process.spawn/1) do
+    path = socket_path()
+    {:ok, listener} = listen(path)
+    stdio = Keyword.merge([stdin: :devnull, stdout: {:connect_unix, path}], opts[:stdio] || [])
+    defaults = [argv: argv, auto_proceed: true, owner: nil]
+    {:ok, session} = start.(Keyword.merge(defaults, Keyword.put(opts, :stdio, stdio)))
+
+    output =
+      case :gen_tcp.accept(listener, @patience) do
+        {:ok, socket} -> read_all(socket, "")
+        {:error, :timeout} -> flunk("no output came: #{inspect(Linx.Process.info(session))}")
+      end
+
+    :gen_tcp.close(listener)
+    result = Linx.Process.wait(session, @patience)
+    :ok = Linx.Process.stop(session)
+    {output, result}
+  end
+
+  @doc "A listening Unix socket."
+  def listen(path) do
+    ExUnit.Callbacks.on_exit(fn -> File.rm(path) end)
+    :gen_tcp.listen(0, ifaddr: {:local, path}, mode: :binary, active: false)
+  end
+
+  @doc "A path for a socket that nobody else uses."
+  def socket_path do
+    Path.join(System.tmp_dir!(), "linx-test-#{System.pid()}-#{unique()}.sock")
+  end
+
+  @doc "A fresh directory, removed after the test."
+  def tmp_dir do
+    path = Path.join(System.tmp_dir!(), "linx-test-#{System.pid()}-#{unique()}")
+    File.mkdir_p!(path)
+    ExUnit.Callbacks.on_exit(fn -> File.rm_rf(path) end)
+    path
+  end
+
+  @doc "An executable shell script with this body."
+  def script(body) do
+    path = Path.join(tmp_dir(), "script")
+    File.write!(path, "#!/bin/sh\n" <> body)
+    File.chmod!(path, 0o755)
+    path
+  end
+
+  @doc "Whether a process of the host exists and is no zombie."
+  def alive?(pid), do: stat(pid) not in [nil, "Z", "X"]
+
+  @doc "The state letter of a process of the host, `nil` when there is none."
+  def stat(pid) do
+    case File.read("/proc/#{pid}/stat") do
+      # The second field is the name in parentheses, which may contain anything.
+      {:ok, line} -> line |> String.split(") ") |> List.last() |> String.first()
+      {:error, _reason} -> nil
+    end
+  end
+
+  @doc "The pid of a process's parent."
+  def parent(pid), do: status_field(pid, "PPid") |> String.to_integer()
+
+  @doc "A field of /proc/<pid>/status."
+  def status_field(pid, name) do
+    [_, value] = Regex.run(~r/^#{name}:\s*(.*)$/m, File.read!("/proc/#{pid}/status"))
+    value
+  end
+
+  @doc "What identifies a process's namespace of a type, as named in /proc/<pid>/ns."
+  def namespace(pid, type), do: File.read_link!("/proc/#{pid}/ns/#{type}")
+
+  @doc "The pids of all processes whose command line contains `marker`."
+  def processes(marker) do
+    for name <- File.ls!("/proc"),
+        name =~ ~r/^\d+$/,
+        {:ok, cmdline} <- [File.read("/proc/#{name}/cmdline")],
+        cmdline =~ marker,
+        pid = String.to_integer(name),
+        alive?(pid),
+        do: pid
+  end
+
+  @doc "A word that no other test uses."
+  def marker, do: "marker-#{System.pid()}-#{unique()}"
+
+  defp read_all(socket, seen) do
+    case :gen_tcp.recv(socket, 0, @patience) do
+      {:ok, bytes} -> read_all(socket, seen <> bytes)
+      {:error, :closed} -> seen
+    end
+  end
+
+  defp unique, do: System.unique_integer([:positive])
+  defp mailbox, do: Process.info(self(), :messages) |> elem(1)
+  defp now, do: System.monotonic_time(:millisecond)
+end
