@@ -1,0 +1,49 @@
+# How to use this:
+#
+#   make demo               run a program in namespaces of its own and watch its life
+#   make test               every test: Rust, Elixir, the example project, then as an unprivileged user
+#   make test-unprivileged  only the last of these; needs root
+#   make lint               formatting, clippy, and no warning anywhere
+#   make setup              install what is missing: Elixir and a C linker; Rust you bring
+#   make clean              remove everything that was built
+#
+# demo, test and lint begin with setup, which is quick and silent when nothing is missing.
+
+# The BEAM warns when its locale is not UTF-8.
+export LANG := C.UTF-8
+
+# Where rustup puts cargo, for a shell that has not heard of it yet.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.PHONY: help demo test test-unprivileged lint setup clean
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
+
+demo: setup
+	mix run examples/demo.exs
+
+test: setup
+	cargo test --workspace --locked
+	mix test
+	cd examples/hello_linx && mix test
+	@if [ "$$(id -u)" = 0 ]; then bin/test-unprivileged; fi
+
+test-unprivileged: setup
+	bin/test-unprivileged
+
+lint:
+	bin/setup rustfmt clippy
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	mix format --check-formatted
+	mix compile --warnings-as-errors --force
+	MIX_ENV=test mix compile --warnings-as-errors --force
+	cd examples/hello_linx && mix compile --warnings-as-errors --force
+	cd examples/hello_linx && MIX_ENV=test mix compile --warnings-as-errors --force
+
+setup:
+	@bin/setup
+
+clean:
+	rm -rf target _build examples/*/_build priv/linx_process
