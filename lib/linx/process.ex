@@ -514,7 +514,7 @@ defmodule Linx.Process do
   | it never ran | `{:error, %Linx.Process.Error{}}` | yes |
 
   It does not stop before everything its workload left has gone, so that a successor never runs
-  beside it.
+  beside it. When it is killed and cannot wait, the successor waits, before it starts its program.
 
   ## Options
 
@@ -529,10 +529,12 @@ defmodule Linx.Process do
           Supervisor.child_spec()
   def child_spec(opts) do
     {overrides, opts} = Keyword.split(opts, [:id, :restart, :shutdown])
+    # What a session has in common with its successors, and with nobody else.
+    defaults = [linger: false, owner: nil, slot: make_ref()]
 
     spec = %{
       id: Keyword.get(opts, :name, __MODULE__),
-      start: {__MODULE__, :start_link, [Keyword.merge([linger: false, owner: nil], opts)]},
+      start: {__MODULE__, :start_link, [Keyword.merge(defaults, opts)]},
       type: :worker,
       shutdown: shutdown(Keyword.get(opts, :grace, Options.default_grace()))
     }

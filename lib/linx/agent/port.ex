@@ -36,6 +36,12 @@ defmodule Linx.Agent.Port do
     ArgumentError -> {:error, errno(:einval)}
   end
 
+  @doc "The pid, on the host, of the process behind the port; `:error` when it has ended."
+  @spec os_pid(port) :: {:ok, pos_integer} | :error
+  def os_pid(port) do
+    with {:os_pid, os_pid} <- Port.info(port, :os_pid), do: {:ok, os_pid}, else: (_ -> :error)
+  end
+
   @doc "Writes a frame. To a closed port nothing is written: the message that tells of it is near."
   @spec write(port, binary) :: :ok
   def write(port, frame) do

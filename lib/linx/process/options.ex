@@ -25,6 +25,7 @@ defmodule Linx.Process.Options do
     :cwd,
     :owner,
     :name,
+    :slot,
     stdio: :inherit,
     no_new_privs: false,
     orphan: :kill,
@@ -53,7 +54,8 @@ defmodule Linx.Process.Options do
     :descendants,
     :linger,
     :auto_proceed,
-    :grace
+    :grace,
+    :slot
   ]
 
   @doc "The options of a `spawn`. The owner is the caller unless they name one."
@@ -143,6 +145,9 @@ defmodule Linx.Process.Options do
   def check(:no_new_privs, other), do: {:error, {:bad_no_new_privs, other}}
   def check(:grace, ms) when ms in 0..@max_grace, do: {:ok, ms}
   def check(:grace, other), do: {:error, {:bad_grace, other}}
+  # From `child_spec/1`, and no business of users.
+  def check(:slot, slot) when is_reference(slot), do: {:ok, slot}
+  def check(:slot, _other), do: {:error, {:bad_option, :slot}}
   def check(:timeout, :infinity), do: {:ok, :infinity}
   def check(:timeout, ms) when ms in 0..@max_timeout, do: {:ok, ms}
   def check(:timeout, other), do: {:error, {:bad_timeout, other}}

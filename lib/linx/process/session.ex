@@ -10,7 +10,7 @@ defmodule Linx.Process.Session do
   use GenServer
 
   alias Linx.Agent.{Binary, Port, Wire}
-  alias Linx.Process.{Callers, Error, Info, Options, Writes}
+  alias Linx.Process.{Callers, Error, Info, Options, Remains, Writes}
 
   # How long the agent may take to clean up once the grace is over, in ms.
   @cleaning_up 2_000
@@ -78,14 +78,17 @@ defmodule Linx.Process.Session do
       grace: options.grace
     }
 
-    {:ok, state, {:continue, {:open, Wire.request(options.mode, Map.from_struct(options))}}}
+    {:ok, state, {:continue, {:open, options}}}
   end
 
   @impl true
-  def handle_continue({:open, request}, state) do
+  def handle_continue({:open, options}, state) do
+    Remains.await_none(options.slot)
+
     case Port.open(Binary.path()) do
       {:ok, port} ->
-        Port.write(port, request)
+        with {:ok, os_pid} <- Port.os_pid(port), do: Remains.register(options.slot, os_pid)
+        Port.write(port, Wire.request(options.mode, Map.from_struct(options)))
         {:noreply, %{state | port: port}}
 
       {:error, errno} ->
@@ -309,7 +312,9 @@ defmodule Linx.Process.Session do
           {:stop, _reason, state} -> await_close(state, deadline)
         end
     after
-      max(deadline - now(), 0) -> Port.close(state.port)
+      max(deadline - now(), 0) ->
+        Port.close(state.port)
+        ended(state, {:error, Error.agent_died(state.exit_status)})
     end
   end
 

@@ -413,12 +413,22 @@ defmodule Linx.Process.OptionsTest do
 
   describe "child_spec/1" do
     test "makes a worker that does not linger, and belongs to nobody" do
-      assert Linx.Process.child_spec(@argv) == %{
-               id: Linx.Process,
-               start: {Linx.Process, :start_link, [[linger: false, owner: nil] ++ @argv]},
-               type: :worker,
-               shutdown: 5_000
-             }
+      spec = Linx.Process.child_spec(@argv)
+      assert {Linx.Process, :start_link, [opts]} = spec.start
+      assert Keyword.delete(opts, :slot) == [linger: false, owner: nil] ++ @argv
+
+      assert Map.delete(spec, :start) ==
+               %{id: Linx.Process, type: :worker, shutdown: 5_000}
+    end
+
+    test "gives each child a slot that it shares with its successors only" do
+      slot = fn ->
+        Linx.Process.child_spec(@argv).start |> elem(2) |> hd() |> Keyword.get(:slot)
+      end
+
+      assert is_reference(slot.())
+      refute slot.() == slot.()
+      assert Linx.Process.spawn(@argv ++ [slot: 1]) == {:error, {:bad_option, :slot}}
     end
 
     test "takes what is the supervisor's out of the options" do
@@ -430,7 +440,9 @@ defmodule Linx.Process.OptionsTest do
 
       assert %{id: :a, restart: :transient, shutdown: 1} = spec
       assert {Linx.Process, :start_link, [opts]} = spec.start
-      assert Enum.sort(opts) == Enum.sort(@argv ++ [linger: true, owner: self(), grace: 9])
+
+      assert opts |> Keyword.delete(:slot) |> Enum.sort() ==
+               Enum.sort(@argv ++ [linger: true, owner: self(), grace: 9])
     end
 
     test "gives the session three seconds more than its grace, and its name as id" do

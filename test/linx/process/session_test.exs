@@ -446,7 +446,7 @@ defmodule Linx.Process.SessionTest do
       |> Task.async_stream(
         fn n ->
           {:ok, session} = P.spawn(argv: ["true"], auto_proceed: true, owner: nil)
-          for _ <- 1..rem(n, 50), do: P.signal(session, :sigcont)
+          for _ <- 1..rem(n, 50)//1, do: P.signal(session, :sigcont)
           P.wait(session)
         end,
         max_concurrency: 8,

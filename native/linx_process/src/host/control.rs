@@ -12,6 +12,8 @@ use std::os::fd::{AsFd, OwnedFd};
 const FULL: usize = 256 << 10;
 /// They may go on below this.
 const LOW: usize = 64 << 10;
+/// With more than this the BEAM, which does not read its answers, is not asked for more commands.
+const OVERFULL: usize = 1 << 20;
 /// After so many milliseconds without a byte nothing more of a frame will come.
 const SILENCE: u32 = 200;
 /// One read from the BEAM.
@@ -175,6 +177,11 @@ impl Outbox {
         let length = self.bytes.len() - self.start;
         self.full = length > if self.full { LOW } else { FULL };
         self.full
+    }
+
+    /// Whether commands, too, have to wait.
+    pub fn is_overfull(&self) -> bool {
+        self.bytes.len() - self.start > OVERFULL
     }
 
     pub fn is_broken(&self) -> bool {

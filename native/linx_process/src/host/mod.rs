@@ -123,7 +123,8 @@ impl<'a> Host<'a> {
 
     /// Brings what is waited for on the BEAM's channel in step with what is possible.
     fn listen(&mut self) {
-        let congested = self.slots.values().any(Slot::is_congested);
+        let congested =
+            self.control.outbox().is_overfull() || self.slots.values().any(Slot::is_congested);
         if self.listening {
             let flags = if congested {
                 EpollFlags::empty()

@@ -13,7 +13,8 @@ use crate::session::{exit_code, valid_signal, Effect, Input, Policy, Session};
 use crate::stdio::pty::{Pty, Read};
 use crate::sys::clone::Child;
 use crate::sys::tty::WindowSize;
-use crate::sys::{pidfd, signals, wait};
+use crate::sys::wait::{self, Children};
+use crate::sys::{pidfd, signals};
 use crate::wire::{Call, Event, Failure, Reach, Reply, Request, Stage, Stdio, Step};
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
@@ -48,6 +49,8 @@ pub struct Slot {
     child_pid: libc::pid_t,
     timer: Option<Instant>,
     sweep: Option<(Sweep, Instant)>,
+    /// Whether the session goes on when no child is left.
+    awaits_others: bool,
     /// What may still be read from the PTY, once the main process has ended.
     remainder: Option<usize>,
     /// The PTY has been read empty, or hung up, since it was last ready.
@@ -75,6 +78,7 @@ impl Slot {
             child_pid: 0,
             timer: None,
             sweep: None,
+            awaits_others: false,
             remainder: None,
             quiet: true,
             pty_closed: false,
@@ -176,6 +180,9 @@ impl Slot {
                     self.feed(Input::Swept, world);
                 }
             }
+        } else if self.awaits_others && wait::peek() == Children::None {
+            self.awaits_others = false;
+            self.feed(Input::Swept, world);
         }
         self.write_pty(world);
         self.read_pty(world);
@@ -188,7 +195,9 @@ impl Slot {
             Effect::Step(step) => return self.tell_step(step),
             Effect::Proceed => self.tell(&Order::Proceed),
             Effect::Kill => drop(self.signal_main(libc::SIGKILL)),
+            Effect::AwaitOthers => self.awaits_others = true,
             Effect::Sweep => {
+                self.awaits_others = false;
                 self.sweep
                     .get_or_insert_with(|| (Sweep::new(), Instant::now()));
             }

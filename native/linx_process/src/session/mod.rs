@@ -71,7 +71,7 @@ pub enum Input {
     Deaf,
     /// The timer has run out.
     Expired,
-    /// Nothing of the session is alive, or what is cannot be killed.
+    /// Nothing of the session is left, or nothing that can be killed.
     Swept,
     /// What was written to the PTY has been read.
     Drained,
@@ -87,6 +87,8 @@ pub enum Effect {
     Kill,
     /// Kill the main process and all it has started; `Swept` follows.
     Sweep,
+    /// The main process has ended: `Swept` follows when nothing else is left.
+    AwaitOthers,
     Signal(i32, Reach, Call),
     /// SIGTERM to everybody; `Deaf` follows when that cannot work.
     Terminate,
@@ -246,7 +248,10 @@ impl Session {
                 }
             }
             (Input::Gone(death, failure), _) => self.gone(death, failure, out),
-            (Input::Deaf | Input::Expired, Phase::Executing | Phase::Running) => self.sweep(out),
+            (Input::Deaf, Phase::Running)
+            | (Input::Expired, Phase::Executing | Phase::Running | Phase::Clearing) => {
+                self.sweep(out);
+            }
             (Input::Swept, Phase::Clearing) => self.drain(out),
             (Input::Swept, _) if self.sweeping => {
                 // What does not die of SIGKILL hangs in the kernel. Say so rather than wait with it.
@@ -354,7 +359,8 @@ impl Session {
             Phase::Launching => {}
             Phase::Starting | Phase::Parked => out.push(Effect::Kill),
             Phase::Executing | Phase::Running => self.sweep(out),
-            Phase::Clearing | Phase::Draining | Phase::Over => {}
+            Phase::Clearing => self.sweep(out),
+            Phase::Draining | Phase::Over => {}
         }
     }
 
@@ -397,10 +403,15 @@ impl Session {
         if !heard {
             // A child that has not executed anything wrote nothing and started nothing.
             self.finish(out);
-        } else if self.sweeping || self.policy.descendants == Leftover::Kill {
+        } else if self.sweeping {
             self.sweep(out);
-        } else {
+        } else if self.policy.descendants == Leftover::Leave {
             self.drain(out);
+        } else if self.stopping {
+            // They have got SIGTERM, too, and have what is left of the grace.
+            out.push(Effect::AwaitOthers);
+        } else {
+            self.sweep(out);
         }
     }
 

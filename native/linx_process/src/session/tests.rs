@@ -277,6 +277,21 @@ fn stop_terminates_and_kills_when_the_grace_is_over() {
 }
 
 #[test]
+fn what_the_workload_leaves_has_the_rest_of_the_grace() {
+    let mut quick = bench(killing()).running();
+    quick.feed(command(Command::Stop(500)));
+    let gone = || Input::Gone(Death::Signaled(15), None);
+    let ended = [Effect::Emit(Event::Signaled(15)), Effect::Finish(0)];
+    assert_eq!(quick.feed(gone()), [Effect::AwaitOthers]);
+    assert_eq!(quick.feed(Input::Swept), ended);
+    let mut slow = bench(killing()).running();
+    slow.feed(command(Command::Stop(500)));
+    slow.feed(gone());
+    assert_eq!(slow.feed(Input::Expired), [Effect::Sweep]);
+    assert_eq!(slow.feed(Input::Swept), ended);
+}
+
+#[test]
 fn stop_spares_the_grace_where_sigterm_cannot_work() {
     let mut bench = bench(killing()).running();
     bench.feed(command(Command::Stop(500)));
