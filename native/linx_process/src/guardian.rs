@@ -28,7 +28,7 @@ pub fn guarded(
     control: &mut Option<Control>,
     agent: impl FnOnce(Control) -> i32,
 ) -> Result<i32, Failure> {
-    prctl::set_child_subreaper(true).map_err(Stage::Guardian.failed())?;
+    prctl::set_child_subreaper(true).map_err(Stage::Subreaper.failed())?;
     let guardian = getpid();
     let child = clone::child(0, || {
         let ready = prctl::set_pdeathsig(Signal::SIGTERM).and_then(|()| setsid());

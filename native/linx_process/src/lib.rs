@@ -14,6 +14,7 @@ mod launch;
 mod reap;
 mod session;
 mod stdio;
+mod subreaper;
 #[allow(unsafe_code)]
 mod sys;
 mod wire;
@@ -23,7 +24,7 @@ use nix::errno::Errno;
 use session::exit_code;
 use std::io::Write;
 use sys::{fds, signals};
-use wire::{decode, Failure, Leftover, Request, Stage};
+use wire::{decode, Leftover, Request, Stage};
 
 /// The channel to the BEAM, where `Port.open` with `:nouse_stdio` puts it.
 const CONTROL_IN: i32 = 3;
@@ -92,18 +93,12 @@ fn serve(mut control: Control) -> i32 {
 }
 
 fn session(control: Control, request: Request) -> i32 {
-    match inherit_orphans(&request) {
-        Ok(()) => host::run(control, request),
-        Err(failure) => host::refuse(control, failure, exit_code::INFRASTRUCTURE),
+    // Where nothing is ever to be killed, orphans go to whoever else inherits them here.
+    if request.inherits_orphans() {
+        if let Err(errno) = nix::sys::prctl::set_child_subreaper(true) {
+            let failure = Stage::Subreaper.failed()(errno);
+            return host::refuse(control, failure, exit_code::INFRASTRUCTURE);
+        }
     }
-}
-
-/// What the workload leaves behind can only be killed if it comes to the agent
-/// when its parent ends (`PR_SET_CHILD_SUBREAPER`, prctl(2)). Where nothing is
-/// ever to be killed it goes to whoever else inherits orphans here.
-fn inherit_orphans(request: &Request) -> Result<(), Failure> {
-    if [request.orphan, request.descendants].contains(&Leftover::Kill) {
-        nix::sys::prctl::set_child_subreaper(true).map_err(Stage::Guardian.failed())?;
-    }
-    Ok(())
+    host::run(control, request)
 }

@@ -434,7 +434,8 @@ defmodule Linx.Process.ExamplesTest do
     test "joins every namespace of the target by default", %{target_pid: target_pid} do
       {:ok, probe} = P.enter(target_pid, argv: ["/bin/sleep", "60"])
       host_pid = await_ready()
-      assert %Info{mode: :enter, host_pid: ^host_pid, child_pid: 2} = P.info(probe)
+      assert %Info{mode: :enter, host_pid: ^host_pid, child_pid: child_pid} = P.info(probe)
+      assert child_pid > 1
       P.proceed(probe)
       await_running()
 

@@ -21,6 +21,8 @@ pub enum Token {
 pub enum Part {
     Main,
     Intermediate,
+    Subreaper,
+    Obituary,
     Channel,
     Pty,
 }
@@ -39,7 +41,9 @@ impl Token {
         let part = match number & 0xff {
             0 => Part::Main,
             1 => Part::Intermediate,
-            2 => Part::Channel,
+            2 => Part::Subreaper,
+            3 => Part::Obituary,
+            4 => Part::Channel,
             _ => Part::Pty,
         };
         match number {
@@ -123,7 +127,14 @@ mod tests {
 
     #[test]
     fn tokens_survive_the_way_through_the_kernel() {
-        let parts = [Part::Main, Part::Intermediate, Part::Channel, Part::Pty];
+        let parts = [
+            Part::Main,
+            Part::Intermediate,
+            Part::Subreaper,
+            Part::Obituary,
+            Part::Channel,
+            Part::Pty,
+        ];
         let sessions = [0, 1, u32::MAX]
             .into_iter()
             .flat_map(|id| parts.map(|part| Token::Session(id, part)));

@@ -11,9 +11,10 @@ use crate::reap::sweep::{Progress, Sweep};
 use crate::reap::tree::{self, Search};
 use crate::session::{exit_code, valid_signal, Effect, Input, Policy, Session};
 use crate::stdio::pty::{Pty, Read};
+use crate::subreaper::Obituary;
 use crate::sys::clone::Child;
 use crate::sys::tty::WindowSize;
-use crate::sys::wait::{self, Children};
+use crate::sys::wait::{self, Children, Death};
 use crate::sys::{pidfd, signals};
 use crate::wire::{Call, Event, Failure, Reach, Reply, Request, Stage, Stdio, Step};
 use nix::errno::Errno;
@@ -42,6 +43,9 @@ pub struct Slot {
     session: Session,
     main: Option<Child>,
     intermediate: Option<Child>,
+    /// The main process's parent, when that is not the agent, and where it reports.
+    subreaper: Option<Child>,
+    obituary: Option<OwnedFd>,
     channel: Option<OwnedFd>,
     page: Option<Page>,
     pty: Option<Pty>,
@@ -72,6 +76,8 @@ impl Slot {
             session: Session::new(policy),
             main: None,
             intermediate: None,
+            subreaper: None,
+            obituary: None,
             channel: None,
             page: None,
             pty: None,
@@ -102,11 +108,10 @@ impl Slot {
         self.channel = Some(channel);
         match stage {
             Launching::Main(child) => self.spawned(child, world),
-            Launching::Intermediate(child) => {
-                match self.watch(Part::Intermediate, &child.pidfd, world) {
-                    Ok(()) => self.intermediate = Some(child),
-                    Err(errno) => self.unwatchable(child, errno, world),
-                }
+            Launching::Intermediate(child) => self.cloned_intermediate(child, world),
+            Launching::BehindSubreaper(child, obituary) => {
+                self.obituary = Some(obituary);
+                self.cloned_intermediate(child, world);
             }
         }
     }
@@ -118,7 +123,7 @@ impl Slot {
 
     /// Children that are not orphans.
     pub fn known(&self) -> impl Iterator<Item = libc::pid_t> + '_ {
-        let children = [&self.main, &self.intermediate];
+        let children = [&self.main, &self.intermediate, &self.subreaper];
         children.into_iter().flatten().map(|child| child.pid)
     }
 
@@ -154,6 +159,8 @@ impl Slot {
         match part {
             Part::Main => self.main_ended(world),
             Part::Intermediate => self.intermediate_ended(world),
+            Part::Subreaper => self.subreaper_ended(world),
+            Part::Obituary => self.read_obituary(world),
             Part::Channel => self.hear(world),
             Part::Pty => {
                 if flags
@@ -254,24 +261,112 @@ impl Slot {
         }
     }
 
+    fn cloned_intermediate(&mut self, child: Child, world: &mut World) {
+        match self.watch(Part::Intermediate, &child.pidfd, world) {
+            Ok(()) => self.intermediate = Some(child),
+            Err(errno) => self.unwatchable(child, errno, world),
+        }
+    }
+
     fn intermediate_ended(&mut self, world: &mut World) {
         let Some(child) = self.intermediate.take_if(|child| has_ended(child)) else {
             return;
         };
-        let intermediate = Token::Session(self.id, Part::Intermediate);
-        world.poller.forget(intermediate, child.pidfd.as_fd());
-        let page = self.page.as_ref();
-        match page.and_then(Page::pid) {
-            Some(pid) => match pidfd::open(pid) {
-                Ok(pidfd) => self.spawned(Child { pid, pidfd }, world),
-                // Its end of the channel closes with ours, and it ends.
-                Err(errno) => self.launch_failed(Stage::Fork, errno, world),
-            },
-            None => {
-                let failure = page.and_then(Page::failure);
-                let failure = failure.unwrap_or(Stage::Fork.failed()(Errno::EIO));
-                self.feed(Input::LaunchFailed(failure, exit_code::CLONE), world);
+        let token = Token::Session(self.id, Part::Intermediate);
+        world.poller.forget(token, child.pidfd.as_fd());
+        let Some(pid) = self.page.as_ref().and_then(Page::pid) else {
+            return self.not_born(world);
+        };
+        match pidfd::open(pid) {
+            Ok(pidfd) if self.obituary.is_some() => {
+                self.cloned_subreaper(Child { pid, pidfd }, world);
             }
+            Ok(pidfd) => self.spawned(Child { pid, pidfd }, world),
+            // Its end of the channel closes with ours, and it ends.
+            Err(errno) => self.launch_failed(Stage::Fork, errno, world),
+        }
+    }
+
+    /// There is no main process, and whoever was to make it may have said why.
+    fn not_born(&mut self, world: &mut World) {
+        let failure = self.page.as_ref().and_then(Page::failure);
+        let failure = failure.unwrap_or(Stage::Fork.failed()(Errno::EIO));
+        self.feed(Input::LaunchFailed(failure, exit_code::CLONE), world);
+    }
+
+    fn cloned_subreaper(&mut self, child: Child, world: &mut World) {
+        let watched = [
+            (Part::Subreaper, Some(&child.pidfd)),
+            (Part::Obituary, self.obituary.as_ref()),
+            (Part::Channel, self.channel.as_ref()),
+        ]
+        .into_iter()
+        .try_for_each(|(part, fd)| self.watch(part, fd.ok_or(Errno::EBADF)?, world));
+        match watched {
+            Ok(()) => self.subreaper = Some(child),
+            Err(errno) => self.unwatchable(child, errno, world),
+        }
+    }
+
+    /// The main process has made itself heard: it is the only child the subreaper has by now.
+    fn find_main(&mut self, world: &mut World) {
+        let Some(pid) = self
+            .subreaper
+            .as_ref()
+            .and_then(|parent| tree::only_child(parent.pid))
+        else {
+            // It has died, which the subreaper reports.
+            return;
+        };
+        match pidfd::open(pid) {
+            Ok(pidfd) => {
+                self.main = Some(Child { pid, pidfd });
+                self.feed(Input::Spawned(pid), world);
+            }
+            Err(Errno::ESRCH) => {}
+            Err(errno) => self.launch_failed(Stage::Fork, errno, world),
+        }
+    }
+
+    fn read_obituary(&mut self, world: &mut World) {
+        let Some(obituary) = &self.obituary else {
+            return;
+        };
+        let mut buffer = [0; 16];
+        let flags = MsgFlags::MSG_DONTWAIT;
+        let message = match recv(obituary.as_raw_fd(), &mut buffer, flags) {
+            Err(Errno::EAGAIN | Errno::EINTR) => return,
+            Err(_) => None,
+            Ok(length) => Obituary::decode(&buffer[..length]),
+        };
+        // There is one message, or none.
+        let token = Token::Session(self.id, Part::Obituary);
+        world.poller.forget(token, obituary.as_fd());
+        self.obituary = None;
+        self.hear(world);
+        match message {
+            Some(Obituary { death, execed }) => {
+                if execed {
+                    self.feed(Input::Execed, world);
+                }
+                self.gone(death, world);
+            }
+            None => match self.main.take() {
+                Some(main) => {
+                    // It is not below us any more, and only as long as it lives what it has started can be found.
+                    tree::end(main.pid, main.pidfd.as_fd());
+                    self.feed(Input::Lost, world);
+                }
+                None => self.not_born(world),
+            },
+        }
+    }
+
+    fn subreaper_ended(&mut self, world: &mut World) {
+        self.read_obituary(world);
+        if let Some(child) = self.subreaper.take_if(|child| has_ended(child)) {
+            let token = Token::Session(self.id, Part::Subreaper);
+            world.poller.forget(token, child.pidfd.as_fd());
         }
     }
 
@@ -299,6 +394,10 @@ impl Slot {
         };
         let token = Token::Session(self.id, Part::Main);
         world.poller.forget(token, main.pidfd.as_fd());
+        self.gone(death, world);
+    }
+
+    fn gone(&mut self, death: Death, world: &mut World) {
         self.main = None;
         if let Some(pty) = &mut self.pty {
             let ended = Stage::Ended.failed()(Errno::ESRCH);
@@ -317,6 +416,7 @@ impl Slot {
                 Err(Errno::EINTR) => {}
                 Ok(length) if length > 0 => match Report::decode(&buffer[..length]) {
                     Some(Report::Ready(pid)) => {
+                        self.find_main(world);
                         self.child_pid = pid;
                         self.feed(Input::ChildReady(pid), world);
                     }
@@ -327,12 +427,20 @@ impl Slot {
                     let token = Token::Session(self.id, Part::Channel);
                     world.poller.forget(token, channel.as_fd());
                     self.channel = None;
-                    let main = self.main.as_ref();
-                    if main.is_some_and(|main| wait::has_execed(main.pidfd.as_fd())) {
+                    if self.has_execed() {
                         self.feed(Input::Execed, world);
                     }
                 }
             }
+        }
+    }
+
+    fn has_execed(&self) -> bool {
+        match (&self.main, &self.subreaper) {
+            (Some(main), None) => wait::has_execed(main.pidfd.as_fd()),
+            // Only a parent can wait for it. If it is gone already, the obituary tells.
+            (Some(main), Some(_)) => tree::has_execed(main.pid) == Some(true),
+            (None, _) => false,
         }
     }
 
@@ -476,6 +584,13 @@ impl Slot {
             world
                 .poller
                 .forget(Token::Session(id, Part::Pty), pty.master());
+        }
+        if let Some(subreaper) = self.subreaper.take() {
+            // With it goes what holds the leftovers, where they may stay.
+            let token = Token::Session(id, Part::Subreaper);
+            world.poller.forget(token, subreaper.pidfd.as_fd());
+            let _ = pidfd::send_signal(subreaper.pidfd.as_fd(), libc::SIGKILL);
+            wait::await_end(subreaper.pidfd.as_fd());
         }
         self.timer = None;
         self.sweep = None;

@@ -5,6 +5,7 @@
 //! parent either way, and its own namespaces stay as they are.
 
 use crate::child::{self, Plan};
+use crate::subreaper;
 use crate::sys::clone::{self, Child};
 use crate::sys::exec::exit;
 use crate::sys::pidfd;
@@ -14,46 +15,55 @@ use nix::fcntl::{open, OFlag};
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::sched::{setns, CloneFlags};
 use nix::sys::stat::{fstat, stat, Mode};
-use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// Clones an intermediate that enters the namespaces of `target` (all of them,
-/// or those in `only`) and clones the main process, whose pid it leaves in the page.
-///
-/// `ENOENT` at the first `open_ns_*` when there is no such process, or nothing but a zombie.
-pub fn enter(
-    target: libc::pid_t,
-    only: Option<&[Namespace]>,
-    plan: &Plan,
-) -> Result<Child, Failure> {
-    let namespaces = open_namespaces(target, only)?;
-    clone::child(0, || intermediate(&namespaces, plan)).map_err(Stage::Fork.failed())
-}
+/// Namespaces to enter, and their types.
+pub type Open = Vec<(Namespace, OwnedFd)>;
 
-fn intermediate(namespaces: &[(Namespace, OwnedFd)], plan: &Plan) -> Infallible {
-    match join_and_clone(namespaces, plan) {
-        Ok(pid) => plan.page.set_pid(pid),
-        Err(failure) => plan.page.report(failure),
-    }
-    exit(0)
+/// Clones an intermediate that enters `namespaces` and clones the main process, or the subreaper
+/// that will, with its end of a channel. The pid of that is left in the page.
+pub fn enter(
+    namespaces: &Open,
+    plan: &Plan,
+    subreaper: Option<BorrowedFd>,
+) -> Result<Child, Failure> {
+    clone::child(0, || {
+        match join_and_clone(namespaces, plan, subreaper) {
+            Ok(pid) => plan.page.set_pid(pid),
+            Err(failure) => plan.page.report(failure),
+        }
+        exit(0)
+    })
+    .map_err(Stage::Fork.failed())
 }
 
 fn join_and_clone(
-    namespaces: &[(Namespace, OwnedFd)],
+    namespaces: &Open,
     plan: &Plan,
+    subreaper: Option<BorrowedFd>,
 ) -> Result<libc::pid_t, Failure> {
     for (namespace, fd) in namespaces {
         setns(fd, CloneFlags::empty()).map_err(Stage::SetNs(*namespace).failed())?;
     }
-    clone::sibling(|| child::run(plan)).map_err(Stage::Fork.failed())
+    clone::sibling(|| match subreaper {
+        Some(channel) => subreaper::run(plan, channel),
+        None => child::run(plan),
+    })
+    .map_err(Stage::Fork.failed())
 }
 
-/// The namespaces to enter, open. The pidfd makes sure that all of them are
-/// `target`'s: if it is alive after the last was opened, its pid had not been reused.
-fn open_namespaces(
-    target: libc::pid_t,
-    only: Option<&[Namespace]>,
-) -> Result<Vec<(Namespace, OwnedFd)>, Failure> {
+/// Whether orphans of the workload will be out of the agent's sight.
+pub fn is_pid_namespace_among(namespaces: &Open) -> bool {
+    namespaces
+        .iter()
+        .any(|(namespace, _)| *namespace == Namespace::Pid)
+}
+
+/// Opens the namespaces of `target` that are not the agent's own: all of them, or those in `only`.
+///
+/// The pidfd makes sure that they are `target`'s: if it is alive after the last was opened, its pid had
+/// not been reused. `ENOENT` at the first `open_ns_*` when there is no such process, or only a zombie.
+pub fn open_namespaces(target: libc::pid_t, only: Option<&[Namespace]>) -> Result<Open, Failure> {
     let wanted: Vec<_> = Namespace::ALL
         .into_iter()
         .filter(|namespace| only.is_none_or(|only| only.contains(namespace)))

@@ -10,6 +10,7 @@ use crate::stdio::pty::Pty;
 use crate::sys::clone::{self, Child};
 use crate::sys::exec::Program;
 use crate::wire::{Failure, Leftover, Request, Stage, Stdio, Where};
+use nix::fcntl::{fcntl, FcntlArg, OFlag};
 use nix::sys::socket::{socketpair, AddressFamily, SockFlag, SockType};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -27,6 +28,8 @@ pub enum Launching {
     Main(Child),
     /// It will be made by this one, which is joining another process's namespaces.
     Intermediate(Child),
+    /// Likewise, but as the child of a subreaper inside, which is heard on this socket.
+    BehindSubreaper(Child, OwnedFd),
 }
 
 /// Why nothing was launched, and the exit code that goes with it.
@@ -39,25 +42,13 @@ pub fn launch(request: Request) -> Result<Launched, Refusal> {
         Stdio::Pty => Some(Pty::open().map_err(own_means)?),
         Stdio::Each(_) => None,
     };
-    let (channel, childs_end) = socketpair(
-        AddressFamily::Unix,
-        SockType::SeqPacket,
-        None,
-        SockFlag::SOCK_CLOEXEC,
-    )
-    .map_err(Stage::SocketPair.failed())
-    .map_err(own_means)?;
-    nix::fcntl::fcntl(
-        &channel,
-        nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK),
-    )
-    .map_err(Stage::SocketPair.failed())
-    .map_err(own_means)?;
+    let (channel, childs_end) = message_channel().map_err(own_means)?;
     let page = Page::new()
         .map_err(Stage::SharedPage.failed())
         .map_err(own_means)?;
 
-    let plan = Plan {
+    let inherits_orphans = request.inherits_orphans();
+    let mut plan = Plan {
         program: Program::new(request.argv, request.env),
         stdio: request.stdio,
         pty_slave: pty.as_ref().map(Pty::slave),
@@ -77,7 +68,18 @@ pub fn launch(request: Request) -> Result<Launched, Refusal> {
                 .map_err(Stage::Clone.failed())
         }
         Where::Of { target, only } => {
-            enter::enter(*target, only.as_deref(), &plan).map(Launching::Intermediate)
+            let namespaces = enter::open_namespaces(*target, only.as_deref())
+                .map_err(|failure| (failure, exit_code::CLONE))?;
+            if inherits_orphans && enter::is_pid_namespace_among(&namespaces) {
+                let (ours, subreapers) = message_channel().map_err(own_means)?;
+                // Its parent is then the subreaper. Should that be killed, the agent has to find
+                // what the workload has started, which it can only below a living one.
+                plan.dies_with_agent = false;
+                enter::enter(&namespaces, &plan, Some(subreapers.as_fd()))
+                    .map(|intermediate| Launching::BehindSubreaper(intermediate, ours))
+            } else {
+                enter::enter(&namespaces, &plan, None).map(Launching::Intermediate)
+            }
         }
     }
     .map_err(|failure| (failure, exit_code::CLONE))?;
@@ -88,4 +90,19 @@ pub fn launch(request: Request) -> Result<Launched, Refusal> {
         page,
         pty,
     })
+}
+
+/// A pair of connected sockets that keep messages apart; ours does not block.
+fn message_channel() -> Result<(OwnedFd, OwnedFd), Failure> {
+    socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )
+    .and_then(|(ours, theirs)| {
+        fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        Ok((ours, theirs))
+    })
+    .map_err(Stage::SocketPair.failed())
 }

@@ -5,6 +5,7 @@
 //! until nothing new appears, and killed then.
 
 use super::tree::{self, Search};
+use crate::subreaper;
 use crate::sys::wait::{self, Children};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -61,7 +62,9 @@ impl Sweep {
             }
         }
         let tree = tree::descendants(self.search);
-        tree::signal(&tree, &tree, libc::SIGKILL);
+        // Children first: without their parent they could not be told from strangers.
+        let doomed: Vec<_> = self.unspared(&tree).rev().collect();
+        tree::signal(&doomed, &tree, libc::SIGKILL);
         if !self.anybody_left(&is_known) || self.started.elapsed() > PATIENCE {
             return Progress::Done;
         }
@@ -77,10 +80,23 @@ impl Sweep {
 
     fn stop(&mut self) {
         let tree = tree::descendants(self.search);
-        let mut fresh = tree.clone();
+        let mut fresh: Vec<_> = self.unspared(&tree).collect();
         fresh.retain(|pid| self.stopped.insert(*pid));
         self.quiet = if fresh.is_empty() { self.quiet + 1 } else { 0 };
         tree::signal(&fresh, &tree, libc::SIGSTOP);
+    }
+
+    /// Those to stop and to kill: everybody but subreapers of ours, which reap
+    /// what is killed and then end by themselves. Anybody may take their name,
+    /// so they are not spared for long.
+    fn unspared<'a>(
+        &self,
+        tree: &'a [libc::pid_t],
+    ) -> impl DoubleEndedIterator<Item = libc::pid_t> + 'a {
+        let sparing = self.search == Search::Children;
+        tree.iter()
+            .copied()
+            .filter(move |pid| !(sparing && tree::is_named(*pid, subreaper::NAME)))
     }
 
     fn anybody_left(&self, is_known: &impl Fn(libc::pid_t) -> bool) -> bool {

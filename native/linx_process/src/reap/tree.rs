@@ -3,8 +3,9 @@
 use crate::sys::pidfd;
 use nix::errno::Errno;
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// How to look for children.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,11 +17,15 @@ pub enum Search {
 }
 
 /// The descendants of the calling process, parents before their children.
-/// Without `CONFIG_PROC_CHILDREN` in the kernel every search is for everything.
 pub fn descendants(search: Search) -> Vec<libc::pid_t> {
-    let own = nix::unistd::getpid().as_raw();
+    below(nix::unistd::getpid().as_raw(), search)
+}
+
+/// The descendants of any process, parents before their children. Without
+/// `CONFIG_PROC_CHILDREN` in the kernel every search is for everything.
+fn below(root: libc::pid_t, search: Search) -> Vec<libc::pid_t> {
     let children: Box<dyn Fn(libc::pid_t) -> Vec<libc::pid_t>> = match search {
-        Search::Children if listed_children(own).is_some() => {
+        Search::Children if listed_children(nix::unistd::getpid().as_raw()).is_some() => {
             Box::new(|pid| listed_children(pid).unwrap_or_default())
         }
         _ => {
@@ -28,13 +33,31 @@ pub fn descendants(search: Search) -> Vec<libc::pid_t> {
             Box::new(move |pid| families.get(&pid).cloned().unwrap_or_default())
         }
     };
-    let mut found = children(own);
+    let mut found = children(root);
     let mut next = 0;
     while let Some(pid) = found.get(next) {
         found.extend(children(*pid));
         next += 1;
     }
     found
+}
+
+/// Stops and kills a process that is not below this one, and all that is below it.
+pub fn end(root: libc::pid_t, pidfd: BorrowedFd) {
+    let mut stopped = 0;
+    loop {
+        let _ = pidfd::send_signal(pidfd, libc::SIGSTOP);
+        let mut tree = vec![root];
+        tree.extend(below(root, Search::Everything));
+        signal(&tree[1..], &tree, libc::SIGSTOP);
+        if tree.len() <= stopped {
+            tree.reverse();
+            signal(&tree[..tree.len() - 1], &tree, libc::SIGKILL);
+            let _ = pidfd::send_signal(pidfd, libc::SIGKILL);
+            return;
+        }
+        stopped = tree.len();
+    }
 }
 
 /// Sends `signal` to `pids`, members of `tree`. Each is pinned first, and must still be
@@ -53,6 +76,15 @@ fn pin(pid: libc::pid_t, tree: &[libc::pid_t]) -> Result<OwnedFd, Errno> {
     let parent = parent(pid).ok_or(Errno::ESRCH)?;
     let ours = parent == nix::unistd::getpid().as_raw() || tree.contains(&parent);
     ours.then_some(pidfd).ok_or(Errno::ESRCH)
+}
+
+/// The only child of a process that has one.
+pub fn only_child(pid: libc::pid_t) -> Option<libc::pid_t> {
+    let children = match listed_children(pid) {
+        Some(children) => children,
+        None => families().remove(&pid).unwrap_or_default(),
+    };
+    children.first().copied()
 }
 
 /// The children of all threads of `pid`; nothing when it is gone, or the kernel has no such files.
@@ -79,12 +111,33 @@ fn families() -> HashMap<libc::pid_t, Vec<libc::pid_t>> {
     families
 }
 
-/// The parent's pid: the second field behind the command's name, which may itself contain anything.
 fn parent(pid: libc::pid_t) -> Option<libc::pid_t> {
+    stat_field(pid, 4)
+}
+
+/// Whether the process has executed anything since it was cloned, when it is
+/// not our child ([`crate::sys::wait::has_execed`]): exec takes the flag
+/// `PF_FORKNOEXEC` from it. `None` when it is gone.
+pub fn has_execed(pid: libc::pid_t) -> Option<bool> {
+    const PF_FORKNOEXEC: libc::pid_t = 0x40;
+    stat_field(pid, 9).map(|flags| flags & PF_FORKNOEXEC == 0)
+}
+
+/// A field of `/proc/<pid>/stat`, numbered as in proc(5), behind the second:
+/// the command's name may contain anything.
+fn stat_field(pid: libc::pid_t, number: usize) -> Option<i32> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let behind_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
     let fields = std::str::from_utf8(&stat[behind_name..]).ok()?;
-    fields.split_whitespace().nth(1)?.parse().ok()
+    let field: i64 = fields.split_whitespace().nth(number - 3)?.parse().ok()?;
+    // The flags are unsigned.
+    Some(field as i32)
+}
+
+/// Whether this is the name that the process has given itself.
+pub fn is_named(pid: libc::pid_t, name: &CStr) -> bool {
+    let comm = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    comm.strip_suffix(b"\n") == Some(name.to_bytes())
 }
 
 /// Whether `pid` would get SIGTERM at all if it were pid 1 of its namespace:
@@ -129,6 +182,8 @@ mod tests {
             );
         }
         assert_eq!(parent(sleep), Some(pid));
+        assert_eq!(only_child(pid), Some(sleep));
+        assert_eq!(has_execed(pid), Some(true));
         drop(shell.stdin.take());
         shell.wait().unwrap();
     }

@@ -39,7 +39,14 @@ pub fn reap(pidfd: BorrowedFd) -> Result<Option<Death>, Errno> {
         pidfd.as_raw_fd(),
         libc::WEXITED | libc::WNOHANG | ALL,
     )?;
-    Ok((pid(&info) != 0).then(|| death(&info)))
+    Ok((pid(&info) != 0).then(|| how(&info)))
+}
+
+/// How the child behind `pidfd` has ended, if it has, without reaping it. `ECHILD` as [`reap`].
+pub fn death(pidfd: BorrowedFd) -> Result<Option<Death>, Errno> {
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | ALL;
+    let info = waitid(libc::P_PIDFD, pidfd.as_raw_fd(), options)?;
+    Ok((pid(&info) != 0).then(|| how(&info)))
 }
 
 /// Whether our child behind `pidfd` has got as far as exec, alive or not, as
@@ -76,7 +83,17 @@ pub fn await_change() -> Result<(libc::pid_t, Change), Errno> {
             Ok(info) if info.si_code == libc::CLD_STOPPED => {
                 return Ok((pid(&info), Change::Stopped));
             }
-            Ok(info) => return Ok((pid(&info), Change::Ended(death(&info)))),
+            Ok(info) => return Ok((pid(&info), Change::Ended(how(&info)))),
+        }
+    }
+}
+
+/// Blocks until any child has ended, and leaves it to be reaped. `ECHILD` when there is none.
+pub fn await_ended() -> Result<libc::pid_t, Errno> {
+    loop {
+        match waitid(libc::P_ALL, 0, libc::WEXITED | libc::WNOWAIT | ALL) {
+            Err(Errno::EINTR) => continue,
+            result => return result.map(|info| pid(&info)),
         }
     }
 }
@@ -105,7 +122,7 @@ fn pid(info: &libc::siginfo_t) -> libc::pid_t {
     unsafe { info.si_pid() }
 }
 
-fn death(info: &libc::siginfo_t) -> Death {
+fn how(info: &libc::siginfo_t) -> Death {
     // SAFETY: filled by waitid.
     let status = unsafe { info.si_status() };
     match info.si_code {

@@ -25,6 +25,13 @@ pub struct Request {
     pub causes: bool,
 }
 
+impl Request {
+    /// What the workload leaves behind can only be killed if it comes to us when its parent ends.
+    pub fn inherits_orphans(&self) -> bool {
+        [self.orphan, self.descendants].contains(&Leftover::Kill)
+    }
+}
+
 /// The namespaces a workload is born in.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Where {

@@ -89,6 +89,7 @@ pub enum Stage {
     SignalFd,
     Epoll,
     Guardian,
+    Subreaper,
     // Making the child.
     SocketPair,
     SharedPage,
@@ -131,7 +132,7 @@ impl Stage {
     }
 
     /// The stages without a namespace, in the order of their codes.
-    const PLAIN: [Stage; 33] = [
+    const PLAIN: [Stage; 34] = [
         Stage::MalformedRequest,
         Stage::RequestTooBig,
         Stage::CommandTooBig,
@@ -139,6 +140,7 @@ impl Stage {
         Stage::SignalFd,
         Stage::Epoll,
         Stage::Guardian,
+        Stage::Subreaper,
         Stage::SocketPair,
         Stage::SharedPage,
         Stage::PosixOpenPt,
@@ -200,6 +202,7 @@ impl Stage {
             Stage::SignalFd => "signalfd",
             Stage::Epoll => "epoll",
             Stage::Guardian => "guardian",
+            Stage::Subreaper => "subreaper",
             Stage::SocketPair => "socketpair",
             Stage::SharedPage => "mmap",
             Stage::PosixOpenPt => "posix_openpt",
