@@ -217,8 +217,9 @@ impl Slot {
             }
             Effect::Terminate => return self.terminate(),
             Effect::Timer(milliseconds) => {
-                let now = Instant::now();
-                self.timer = now.checked_add(Duration::from_millis(milliseconds));
+                // The least patient wins. What is too far away never comes.
+                let due = Instant::now().checked_add(Duration::from_millis(milliseconds));
+                self.timer = self.timer.into_iter().chain(due).min();
             }
             Effect::PtyWrite(bytes, call) => match &mut self.pty {
                 Some(pty) => pty.write(bytes, call),

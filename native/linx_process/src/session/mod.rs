@@ -94,7 +94,7 @@ pub enum Effect {
     Signal(i32, Reach, Call),
     /// SIGTERM to everybody; `Deaf` follows when that cannot work.
     Terminate,
-    /// `Expired` follows after this many milliseconds.
+    /// `Expired` follows after this many milliseconds, or sooner if that was asked for before.
     Timer(u64),
     PtyWrite(Vec<u8>, Call),
     PtyWinsize(Option<WindowSize>, Call),
@@ -280,6 +280,13 @@ impl Session {
     }
 
     fn command(&mut self, call: Call, command: Command, out: &mut Vec<Effect>) {
+        if let (Command::Stop(grace), Phase::Clearing, false) =
+            (&command, self.phase, self.sweeping)
+        {
+            // What the workload has left may be stopped less patiently.
+            reply(call, Reply::Ok, out);
+            return out.push(Effect::Timer(*grace));
+        }
         let ended = matches!(self.phase, Phase::Clearing | Phase::Draining | Phase::Over);
         if ended || self.ending.is_some() {
             return refuse(call, ENDED, out);

@@ -287,7 +287,12 @@ fn what_the_workload_leaves_has_the_rest_of_the_grace() {
     let mut slow = bench(killing()).running();
     slow.feed(command(Command::Stop(500)));
     slow.feed(gone());
+    assert_eq!(
+        slow.feed(call(1, Command::Stop(0))),
+        [ok(1), Effect::Timer(0)]
+    );
     assert_eq!(slow.feed(Input::Expired), [Effect::Sweep]);
+    assert_eq!(slow.feed(call(2, Command::Stop(0))), [refused(2, ENDED)]);
     assert_eq!(slow.feed(Input::Swept), ended);
 }
 
