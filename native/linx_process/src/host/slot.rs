@@ -354,9 +354,11 @@ impl Slot {
             }
             None => match self.main.take() {
                 Some(main) => {
-                    // It is not below us any more, and only as long as it lives what it has started can be found.
+                    // The subreaper has been killed, alone or with its PID namespace. The workload
+                    // is not below us any more, and only as long as it lives what it has
+                    // started can be found; so it dies of SIGKILL now if it has not before.
                     tree::end(main.pid, main.pidfd.as_fd());
-                    self.feed(Input::Lost, world);
+                    self.gone(Death::Signaled(libc::SIGKILL), world);
                 }
                 None => self.not_born(world),
             },

@@ -67,8 +67,6 @@ pub enum Input {
     Execed,
     /// It has ended and been reaped; before exec it may have said why.
     Gone(Death, Option<Failure>),
-    /// It cannot be watched any more: who watched it is gone.
-    Lost,
     /// It is pid 1 of its namespace and does not handle SIGTERM, which the kernel then withholds.
     Deaf,
     /// The timer has run out.
@@ -250,19 +248,6 @@ impl Session {
                 }
             }
             (Input::Gone(death, failure), _) => self.gone(death, failure, out),
-            (
-                Input::Lost,
-                Phase::Launching
-                | Phase::Starting
-                | Phase::Parked
-                | Phase::Executing
-                | Phase::Running,
-            ) => {
-                let lost = Stage::Subreaper.failed()(Errno::ECHILD);
-                self.decide(Some(Event::Error(lost, None)), exit_code::INFRASTRUCTURE);
-                self.phase = Phase::Clearing;
-                self.sweep(out);
-            }
             (Input::Deaf, Phase::Running)
             | (Input::Expired, Phase::Executing | Phase::Running | Phase::Clearing) => {
                 self.sweep(out);

@@ -1,0 +1,277 @@
+defmodule Linx.Test.Tree do
+  @moduledoc false
+
+  # Workloads of several processes, watched from outside: all that such a workload starts carries a
+  # number of its own in its command line, so that /proc tells what is left of it.
+
+  import ExUnit.Assertions
+  import Linx.Test.Helpers
+
+  alias Linx.Process, as: P
+
+  # How long birth and death may take on a machine with other things to do.
+  @patience 10_000
+
+  defstruct [:mark, :argv, :opts, :leaves, :fifo, :ready, seen: [], agents: []]
+
+  @doc """
+  A workload of this kind, whose main process waits until `tell/2` says what to do.
+
+    * `:plain` – one process;
+    * `:children` – with background children, and children of theirs;
+    * `:daemon` – with a daemon: forked twice, in a session of its own, deaf to SIGTERM, and itself
+      with a child;
+    * `:pid_namespace` – with children and a daemon, in a PID namespace, of which it is pid 1;
+    * `:pty` – with children and a daemon, on a PTY.
+
+  `setup` is shell code that its main process runs first; the word MARK in it becomes the number
+  that marks this tree. `opts` are options of `Linx.Process.spawn/1`.
+  """
+  def new(kind, opts \\ [], setup \\ "") do
+    dir = tmp_dir()
+    {fifo, ready} = {Path.join(dir, "fifo"), Path.join(dir, "ready")}
+    {_, 0} = System.cmd("mkfifo", [fifo])
+    {started, leaves} = family(kind)
+
+    script = """
+    #{setup}
+    #{started}
+    : > #{ready}
+    read line < #{fifo}
+    eval "$line"
+    """
+
+    tree = script(script, leaves, Keyword.merge(defaults(kind), opts))
+    %{tree | fifo: fifo, ready: ready}
+  end
+
+  @doc """
+  A workload that is this shell script. It is complete when it has started so many `leaves`, which
+  are processes that run `sleep MARK`.
+  """
+  def script(script, leaves, opts) do
+    mark = mark()
+    ExUnit.Callbacks.on_exit(fn -> Enum.each(processes(mark), &kill(&1, :KILL)) end)
+    # The comment marks the main process, whatever it is.
+    argv = ["/bin/sh", "-c", String.replace(script <> "\n# MARK", "MARK", mark)]
+
+    %__MODULE__{
+      mark: mark,
+      argv: argv,
+      leaves: leaves,
+      opts: Keyword.merge([stdio: :devnull], opts)
+    }
+  end
+
+  @doc "What `Linx.Process.spawn/1` needs to start it."
+  def options(tree, opts \\ []) do
+    [argv: tree.argv] |> Keyword.merge(tree.opts) |> Keyword.merge(opts)
+  end
+
+  @doc "Waits until everything it starts is there, and then looks as `look/2` does."
+  def await(tree, host_pid) do
+    complete? = fn ->
+      (tree.ready == nil or File.exists?(tree.ready)) and length(leaves(tree)) == tree.leaves
+    end
+
+    eventually(complete?, now() + 3 * @patience)
+    look(tree, host_pid)
+  end
+
+  @doc """
+  Makes the tree know its processes, and those between `host_pid`, its main process, and the BEAM.
+  """
+  def look(tree, host_pid) do
+    # Between the workload and the BEAM's helper are, from there on, the guardian and the agent. A
+    # workload that may outlive its agent has no guardian.
+    above = host_pid |> ancestors() |> Enum.take_while(&(not beam?(&1)))
+    agents = Enum.take(above, if(tree.opts[:orphan] == :leave, do: -1, else: -2))
+    seen = identify([host_pid | descendants(hd(agents), families())] ++ processes(tree.mark))
+    %{tree | seen: seen, agents: identify(agents)}
+  end
+
+  @doc "The main process."
+  def main(%{seen: [{pid, _born} | _]}), do: pid
+
+  @doc "The agent that is the parent of the workload."
+  def agent(%{agents: [{pid, _born} | _guardian]}), do: pid
+
+  @doc "The process that the BEAM knows as its port."
+  def guardian(%{agents: [_agent, {pid, _born}]}), do: pid
+
+  @doc "Starts it, owned by the caller, and waits until everything is there."
+  def start(tree) do
+    {:ok, session} = P.spawn(options(tree, auto_proceed: true))
+    host_pid = await_ready()
+    await_running()
+    {session, await(tree, host_pid)}
+  end
+
+  @doc "The port of a session."
+  def port(session) do
+    [port] = Enum.filter(Port.list(), &(Port.info(&1, :connected) == {:connected, session}))
+    port
+  end
+
+  @doc """
+  Starts a session whose owner is the caller, but which is linked to nobody but the process returned
+  with it. That one exits with `reason` when it is sent `{:exit, reason}`.
+  """
+  def start_linked(opts, start \\ &P.spawn/1) do
+    owner = self()
+
+    linked =
+      spawn(fn ->
+        send(owner, {:session, start.([owner: owner] ++ opts)})
+
+        receive do
+          {:exit, reason} -> exit(reason)
+        end
+      end)
+
+    ExUnit.Callbacks.on_exit(fn -> Process.exit(linked, :kill) end)
+    assert_receive {:session, {:ok, session}}, @patience
+    {linked, session}
+  end
+
+  @doc "Has the main process run this line of shell code as its last one; MARK in it is as in `new/3`."
+  def tell(tree, line) do
+    line = String.replace(line, "MARK", tree.mark)
+    write = ["/bin/sh", "-c", "echo \"$1\" > #{tree.fifo}", "sh", line]
+    # A main process that is gone would never open the other end.
+    {_, 0} = System.cmd("timeout", ["10" | write])
+    :ok
+  end
+
+  @doc "Whether all processes that were there when it was complete are alive."
+  def all_alive?(tree) do
+    Enum.all?(tree.seen, fn {pid, _born} = process -> exists?(process) and alive?(pid) end)
+  end
+
+  @doc "Whether none of them exists, not even as a zombie."
+  def all_gone?(tree), do: not Enum.any?(tree.seen, &exists?/1)
+
+  @doc "Asserts that nothing of the workload exists at this moment, not even a zombie."
+  def assert_reaped(tree) do
+    assert describe(left(tree)) == []
+  end
+
+  @doc "Asserts that soon nothing of it exists, neither a zombie of it nor an agent."
+  def assert_gone(tree, deadline \\ now() + @patience) do
+    # Looking at those that are known is cheaper than looking for others.
+    ours = if tree.opts[:orphan] == :leave, do: &remains?/1, else: &exists?/1
+    await_empty(fn -> Enum.filter(tree.seen, ours) end, deadline)
+    await_empty(fn -> identify(processes(tree.mark)) end, deadline)
+    await_empty(fn -> Enum.filter(tree.agents, &remains?/1) end, deadline)
+  end
+
+  @doc "The children of a process, zombies among them."
+  def children(pid), do: Map.get(families(), pid, [])
+
+  @doc "Sends a signal, named as kill(1) does; `pids` may be several, with spaces between them."
+  def kill(pids, signal) do
+    System.cmd("/bin/sh", ["-c", "kill -#{signal} #{pids}"], stderr_to_stdout: true)
+    :ok
+  end
+
+  @doc "The pids of the processes that do nothing but to be there, `sleep MARK`."
+  def leaves(tree) do
+    leaf = "sleep\0#{tree.mark}\0"
+    Enum.filter(processes(tree.mark), &(File.read("/proc/#{&1}/cmdline") == {:ok, leaf}))
+  end
+
+  # What each kind starts, and how many leaves that has.
+
+  defp family(:plain), do: {"", 0}
+  defp family(:children), do: {"sleep MARK & (sleep MARK & sleep MARK) &", 3}
+
+  defp family(:daemon) do
+    daemon = "cd /; exec </dev/null >/dev/null 2>&1; sleep MARK & exec sleep MARK"
+    {"(trap '' HUP INT TERM; setsid sh -c '#{daemon}' &)", 2}
+  end
+
+  defp family(kind) when kind in [:pid_namespace, :pty] do
+    {children, some} = family(:children)
+    {daemon, more} = family(:daemon)
+    {children <> "\n" <> daemon, some + more}
+  end
+
+  defp defaults(:pid_namespace), do: [namespaces: [:pid], grace: 200]
+  defp defaults(:pty), do: [stdio: :pty, grace: 200]
+  defp defaults(_kind), do: [grace: 200]
+
+  # All digits, for sleep, and of one length, so that none is a part of another.
+  defp mark do
+    pid = String.pad_leading(System.pid(), 7, "0")
+    unique = rem(System.unique_integer([:positive]), 10_000_000)
+    "9" <> pid <> String.pad_leading("#{unique}", 7, "0")
+  end
+
+  # Processes, each with the time of its birth: a pid alone may become another's.
+
+  defp identify(pids) do
+    for pid <- Enum.uniq(pids), born = born(pid), do: {pid, born}
+  end
+
+  defp left(tree) do
+    Enum.uniq(Enum.filter(tree.seen, &exists?/1) ++ identify(processes(tree.mark)))
+  end
+
+  defp exists?({pid, born}), do: born(pid) == born
+
+  # One that has lost its parent is reaped by pid 1 of the machine, in its own time.
+  defp remains?({pid, _born} = process) do
+    exists?(process) and not (stat(pid) == "Z" and field(pid, 1) == "1")
+  end
+
+  defp born(pid), do: field(pid, 19)
+
+  # The nearest first.
+  defp ancestors(pid) do
+    pid |> Stream.iterate(&parent/1) |> Stream.drop(1) |> Stream.take_while(&(&1 > 0))
+  end
+
+  defp beam?(pid), do: File.read("/proc/#{pid}/comm") == {:ok, "erl_child_setup\n"}
+
+  defp families do
+    pids = for name <- File.ls!("/proc"), name =~ ~r/^\d+$/, do: String.to_integer(name)
+    parents = for pid <- pids, parent = field(pid, 1), do: {String.to_integer(parent), pid}
+    Enum.group_by(parents, &elem(&1, 0), &elem(&1, 1))
+  end
+
+  defp descendants(pid, families) do
+    children = Map.get(families, pid, [])
+    children ++ Enum.flat_map(children, &descendants(&1, families))
+  end
+
+  # A field of /proc/<pid>/stat, counted from the state, which follows the name in parentheses.
+  defp field(pid, index) do
+    case File.read("/proc/#{pid}/stat") do
+      {:ok, line} -> line |> String.split(") ") |> List.last() |> String.split() |> Enum.at(index)
+      {:error, _reason} -> nil
+    end
+  end
+
+  defp await_empty(fun, deadline) do
+    case fun.() do
+      [] ->
+        :ok
+
+      left ->
+        if now() > deadline, do: flunk("still there: #{inspect(describe(left))}")
+        Process.sleep(5)
+        await_empty(fun, deadline)
+    end
+  end
+
+  defp describe(processes) do
+    for {pid, _born} <- processes do
+      case File.read("/proc/#{pid}/cmdline") do
+        {:ok, line} -> "#{pid} #{stat(pid)} #{String.replace(line, "\0", " ")}"
+        {:error, _reason} -> "#{pid}, gone meanwhile"
+      end
+    end
+  end
+
+  defp now, do: System.monotonic_time(:millisecond)
+end
