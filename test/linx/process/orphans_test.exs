@@ -314,6 +314,30 @@ defmodule Linx.Process.OrphansTest do
       Tree.assert_gone(tree)
       assert P.wait(session, 10_000) == {:ok, {:signaled, 9}}
     end
+
+    test "it ends with its subreaper, and so do its children", %{target_pid: target_pid} do
+      tree = Tree.new(:children)
+      {:ok, session} = P.enter(target_pid, Tree.options(tree, auto_proceed: true))
+      tree = Tree.await(tree, await_ready())
+      await_running()
+      subreaper = tree |> Tree.main() |> parent()
+      refute subreaper == Tree.agent(tree)
+      Tree.kill(subreaper, :KILL)
+      Tree.assert_gone(tree)
+      assert P.wait(session, 10_000) == {:ok, {:signaled, 9}}
+    end
+
+    test "what it leaves may stay", %{target_pid: target_pid} do
+      tree = Tree.new(:daemon, descendants: :leave)
+      {:ok, session} = P.enter(target_pid, Tree.options(tree, auto_proceed: true))
+      tree = Tree.await(tree, await_ready())
+      await_running()
+      Tree.tell(tree, "exit 7")
+      assert P.wait(session, 10_000) == {:ok, {:exited, 7}}
+      eventually(fn -> not alive?(Tree.agent(tree)) end)
+      assert [_ | _] = left = Tree.leaves(tree)
+      Enum.each(left, &Tree.kill(&1, :KILL))
+    end
   end
 
   describe "orphan: :leave" do
