@@ -327,6 +327,16 @@ defmodule Linx.Process.OrphansTest do
       assert P.wait(session, 10_000) == {:ok, {:signaled, 9}}
     end
 
+    test "SIGKILL to its tree leaves nothing", %{target_pid: target_pid} do
+      tree = Tree.new(:daemon)
+      {:ok, session} = P.enter(target_pid, Tree.options(tree, auto_proceed: true))
+      tree = Tree.await(tree, await_ready())
+      await_running()
+      assert P.signal(session, :sigkill, to: :tree) == :ok
+      assert P.wait(session, 10_000) == {:ok, {:signaled, 9}}
+      Tree.assert_reaped(tree)
+    end
+
     test "what it leaves may stay", %{target_pid: target_pid} do
       tree = Tree.new(:daemon, descendants: :leave)
       {:ok, session} = P.enter(target_pid, Tree.options(tree, auto_proceed: true))

@@ -3,6 +3,7 @@
 
 use super::control::Outbox;
 use super::poller::{Part, Poller, Token};
+use super::terminal::Terminal;
 use crate::child::order::{Order, Report};
 use crate::child::page::Page;
 use crate::confine::seccomp;
@@ -10,10 +11,8 @@ use crate::launch::{launch, Launched, Launching};
 use crate::reap::sweep::{Progress, Sweep};
 use crate::reap::tree::{self, Search};
 use crate::session::{exit_code, valid_signal, Effect, Input, Policy, Session};
-use crate::stdio::pty::{Pty, Read};
 use crate::subreaper::Obituary;
 use crate::sys::clone::Child;
-use crate::sys::tty::WindowSize;
 use crate::sys::wait::{self, Children, Death};
 use crate::sys::{pidfd, signals};
 use crate::wire::{Call, Event, Failure, Reach, Reply, Request, Stage, Stdio, Step};
@@ -23,14 +22,6 @@ use nix::sys::socket::{recv, send, MsgFlags};
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
-
-/// Read from a PTY at most this much before something else has its turn.
-const TURN: usize = 128 << 10;
-/// One read from a PTY; the kernel gives some 4 KiB at a time.
-const READ: usize = 16 << 10;
-/// Read from the PTY of a workload that has ended. Its buffers hold less; but
-/// others may go on writing to it when they are left alive.
-const REMAINDER: usize = 1 << 20;
 
 /// What all sessions share.
 pub struct World<'a> {
@@ -48,18 +39,13 @@ pub struct Slot {
     obituary: Option<OwnedFd>,
     channel: Option<OwnedFd>,
     page: Option<Page>,
-    pty: Option<Pty>,
+    terminal: Option<Terminal>,
     /// The main process's pid in its own PID namespace.
     child_pid: libc::pid_t,
     timer: Option<Instant>,
     sweep: Option<(Sweep, Instant)>,
     /// Whether the session goes on when no child is left.
     awaits_others: bool,
-    /// What may still be read from the PTY, once the main process has ended.
-    remainder: Option<usize>,
-    /// The PTY has been read empty, or hung up, since it was last ready.
-    quiet: bool,
-    pty_closed: bool,
     exit_code: Option<i32>,
 }
 
@@ -80,14 +66,11 @@ impl Slot {
             obituary: None,
             channel: None,
             page: None,
-            pty: None,
+            terminal: None,
             child_pid: 0,
             timer: None,
             sweep: None,
             awaits_others: false,
-            remainder: None,
-            quiet: true,
-            pty_closed: false,
             exit_code: None,
         }
     }
@@ -104,7 +87,7 @@ impl Slot {
             Err((failure, code)) => return self.feed(Input::LaunchFailed(failure, code), world),
         };
         self.page = Some(page);
-        self.pty = pty;
+        self.terminal = pty.map(|pty| Terminal::new(pty, self.token(Part::Pty)));
         self.channel = Some(channel);
         match stage {
             Launching::Main(child) => self.spawned(child, world),
@@ -133,7 +116,8 @@ impl Slot {
 
     /// Whether the BEAM should not send more for now.
     pub fn is_congested(&self) -> bool {
-        self.session.is_congested() || self.pty.as_ref().is_some_and(Pty::is_congested)
+        let terminal = self.terminal.as_ref();
+        self.session.is_congested() || terminal.is_some_and(Terminal::is_congested)
     }
 
     /// When [`Slot::turn`] has something to do although nothing happens.
@@ -163,10 +147,8 @@ impl Slot {
             Part::Obituary => self.read_obituary(world),
             Part::Channel => self.hear(world),
             Part::Pty => {
-                if flags
-                    .intersects(EpollFlags::EPOLLIN | EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR)
-                {
-                    self.quiet = false;
+                if let Some(terminal) = &mut self.terminal {
+                    terminal.ready(flags);
                 }
             }
         }
@@ -191,9 +173,11 @@ impl Slot {
             self.awaits_others = false;
             self.feed(Input::Swept, world);
         }
-        self.write_pty(world);
-        self.read_pty(world);
-        self.watch_pty(world);
+        let audible = self.session.is_audible();
+        let terminal = self.terminal.as_mut();
+        if terminal.is_some_and(|terminal| terminal.turn(audible, world)) {
+            self.feed(Input::Drained, world);
+        }
     }
 
     fn carry_out(&mut self, effect: Effect, world: &mut World) -> Option<Input> {
@@ -221,23 +205,26 @@ impl Slot {
                 let due = Instant::now().checked_add(Duration::from_millis(milliseconds));
                 self.timer = self.timer.into_iter().chain(due).min();
             }
-            Effect::PtyWrite(bytes, call) => match &mut self.pty {
-                Some(pty) => pty.write(bytes, call),
+            Effect::PtyWrite(bytes, call) => match &mut self.terminal {
+                Some(terminal) => terminal.write(bytes, call),
                 None => answer(call, Err(Stage::PtyIn.failed()(Errno::ENOTTY)), world),
             },
             Effect::PtyWinsize(size, call) => {
-                let result = self.set_window_size(size);
-                answer(call, result.map_err(Stage::PtyWinsize.failed()), world);
+                let result = self
+                    .terminal()
+                    .and_then(|terminal| terminal.set_window_size(size))
+                    .map_err(Stage::PtyWinsize.failed());
+                answer(call, result, world);
             }
             Effect::PtyMaster(call) => {
-                if let Some(call) = call {
-                    world.outbox.push(&Event::Reply(call, self.pty_master()));
-                }
+                let result = self.terminal().and_then(Terminal::master);
+                let result = result.map_err(Stage::PtyMaster.failed());
+                reply(call, result.unwrap_or_else(Reply::Error), world);
             }
-            Effect::Drain => {
-                self.remainder = Some(REMAINDER);
-                self.quiet = false;
-            }
+            Effect::Drain => match &mut self.terminal {
+                Some(terminal) => terminal.drain(),
+                None => return Some(Input::Drained),
+            },
             Effect::Finish(code) => self.close(code, world),
         }
         None
@@ -273,8 +260,7 @@ impl Slot {
         let Some(child) = self.intermediate.take_if(|child| has_ended(child)) else {
             return;
         };
-        let token = Token::Session(self.id, Part::Intermediate);
-        world.poller.forget(token, child.pidfd.as_fd());
+        self.forget(Part::Intermediate, &child.pidfd, world);
         let Some(pid) = self.page.as_ref().and_then(Page::pid) else {
             return self.not_born(world);
         };
@@ -341,8 +327,7 @@ impl Slot {
             Ok(length) => Obituary::decode(&buffer[..length]),
         };
         // There is one message, or none.
-        let token = Token::Session(self.id, Part::Obituary);
-        world.poller.forget(token, obituary.as_fd());
+        self.forget(Part::Obituary, obituary, world);
         self.obituary = None;
         self.hear(world);
         match message {
@@ -368,8 +353,7 @@ impl Slot {
     fn subreaper_ended(&mut self, world: &mut World) {
         self.read_obituary(world);
         if let Some(child) = self.subreaper.take_if(|child| has_ended(child)) {
-            let token = Token::Session(self.id, Part::Subreaper);
-            world.poller.forget(token, child.pidfd.as_fd());
+            self.forget(Part::Subreaper, &child.pidfd, world);
         }
     }
 
@@ -395,16 +379,14 @@ impl Slot {
         let Ok(Some(death)) = wait::reap(main.pidfd.as_fd()) else {
             return;
         };
-        let token = Token::Session(self.id, Part::Main);
-        world.poller.forget(token, main.pidfd.as_fd());
+        self.forget(Part::Main, &main.pidfd, world);
         self.gone(death, world);
     }
 
     fn gone(&mut self, death: Death, world: &mut World) {
         self.main = None;
-        if let Some(pty) = &mut self.pty {
-            let ended = Stage::Ended.failed()(Errno::ESRCH);
-            pty.give_up(|call| answer(call, Err(ended), world));
+        if let Some(terminal) = &mut self.terminal {
+            terminal.give_up(world);
         }
         let failure = self.page.as_ref().and_then(Page::failure);
         self.feed(Input::Gone(death, failure), world);
@@ -427,8 +409,7 @@ impl Slot {
                     None => {}
                 },
                 Ok(_) | Err(_) => {
-                    let token = Token::Session(self.id, Part::Channel);
-                    world.poller.forget(token, channel.as_fd());
+                    self.forget(Part::Channel, channel, world);
                     self.channel = None;
                     if self.has_execed() {
                         self.feed(Input::Execed, world);
@@ -473,7 +454,10 @@ impl Slot {
             (Reach::Group, Some(main)) => signals::kill_group(main.pid, signal),
             (Reach::Tree, Some(_)) => {
                 let tree = tree::descendants(Search::Children);
-                tree::signal(&tree, &tree, signal);
+                let mut workload = tree.clone();
+                // Not one of the workload's: it has to see the end of the others.
+                workload.retain(|pid| self.subreaper.as_ref().map(|c| c.pid) != Some(*pid));
+                tree::signal(&workload, &tree, signal);
                 Ok(())
             }
         }
@@ -496,102 +480,36 @@ impl Slot {
         None
     }
 
-    // The PTY.
-
-    fn write_pty(&mut self, world: &mut World) {
-        if let Some(pty) = &mut self.pty {
-            pty.flush(|call| answer(call, Ok(()), world));
-        }
-    }
-
-    fn read_pty(&mut self, world: &mut World) {
-        if self.session.is_audible() && !self.quiet {
-            self.pass_on_output(world);
-        }
-        if self.remainder == Some(0) || (self.remainder.is_some() && self.quiet) {
-            self.remainder = None;
-            self.feed(Input::Drained, world);
-        }
-    }
-
-    fn pass_on_output(&mut self, world: &mut World) {
-        let Some(pty) = &self.pty else {
-            self.quiet = true;
-            return;
-        };
-        let mut buffer = [0; READ];
-        let mut budget = self.remainder.unwrap_or(TURN);
-        while !self.quiet && budget > 0 && !world.outbox.is_full() {
-            match pty.read(&mut buffer) {
-                Read::Some(length) => {
-                    world.outbox.push_pty_out(&buffer[..length]);
-                    budget = budget.saturating_sub(length);
-                }
-                Read::Empty => self.quiet = true,
-                Read::Closed => {
-                    let token = Token::Session(self.id, Part::Pty);
-                    world.poller.forget(token, pty.master());
-                    self.quiet = true;
-                    self.pty_closed = true;
-                }
-            }
-        }
-        self.remainder = self.remainder.and(Some(budget));
-    }
-
-    fn watch_pty(&mut self, world: &mut World) {
-        let Some(pty) = self.pty.as_ref().filter(|_| !self.pty_closed) else {
-            return;
-        };
-        let mut flags = EpollFlags::empty();
-        flags.set(
-            EpollFlags::EPOLLIN,
-            self.session.is_audible() && !world.outbox.is_full(),
-        );
-        flags.set(EpollFlags::EPOLLOUT, pty.wants_to_write());
-        let token = Token::Session(self.id, Part::Pty);
-        // Without room in epoll a PTY is served whenever anything else happens.
-        let _ = world.poller.want(token, pty.master(), flags);
-    }
-
-    fn set_window_size(&self, size: Option<WindowSize>) -> Result<(), Errno> {
-        let pty = self.pty.as_ref().ok_or(Errno::ENOTTY)?;
-        pty.set_window_size(size.ok_or(Errno::EINVAL)?)
-    }
-
-    fn pty_master(&self) -> Reply {
-        let found = self.pty.as_ref().ok_or(Errno::ENOTTY).and_then(|pty| {
-            Ok(Reply::PtyMaster {
-                os_pid: std::process::id(),
-                fd: pty.master_number(),
-                slave: pty.slave_path()?,
-            })
-        });
-        found.unwrap_or_else(|errno| Reply::Error(Stage::PtyMaster.failed()(errno)))
+    fn terminal(&self) -> Result<&Terminal, Errno> {
+        self.terminal.as_ref().ok_or(Errno::ENOTTY)
     }
 
     // The descriptors.
 
+    fn token(&self, part: Part) -> Token {
+        Token::Session(self.id, part)
+    }
+
     fn watch(&self, part: Part, fd: &OwnedFd, world: &mut World) -> Result<(), Errno> {
-        let token = Token::Session(self.id, part);
-        world.poller.want(token, fd.as_fd(), EpollFlags::EPOLLIN)
+        world
+            .poller
+            .want(self.token(part), fd.as_fd(), EpollFlags::EPOLLIN)
+    }
+
+    fn forget(&self, part: Part, fd: &OwnedFd, world: &mut World) {
+        world.poller.forget(self.token(part), fd.as_fd());
     }
 
     fn close(&mut self, code: i32, world: &mut World) {
-        let id = self.id;
         if let Some(channel) = self.channel.take() {
-            let token = Token::Session(id, Part::Channel);
-            world.poller.forget(token, channel.as_fd());
+            self.forget(Part::Channel, &channel, world);
         }
-        if let Some(pty) = self.pty.take() {
-            world
-                .poller
-                .forget(Token::Session(id, Part::Pty), pty.master());
+        if let Some(terminal) = self.terminal.take() {
+            terminal.forget(world);
         }
         if let Some(subreaper) = self.subreaper.take() {
             // With it goes what holds the leftovers, where they may stay.
-            let token = Token::Session(id, Part::Subreaper);
-            world.poller.forget(token, subreaper.pidfd.as_fd());
+            self.forget(Part::Subreaper, &subreaper.pidfd, world);
             let _ = pidfd::send_signal(subreaper.pidfd.as_fd(), libc::SIGKILL);
             wait::await_end(subreaper.pidfd.as_fd());
         }
@@ -605,9 +523,17 @@ fn has_ended(child: &Child) -> bool {
     matches!(wait::reap(child.pidfd.as_fd()), Ok(Some(_)) | Err(_))
 }
 
-fn answer(call: Call, result: Result<(), Failure>, world: &mut World) {
+/// Tells the BEAM what came of a command, if it wants to know.
+pub fn answer(call: Call, result: Result<(), Failure>, world: &mut World) {
+    reply(
+        call,
+        result.map_or_else(Reply::Error, |()| Reply::Ok),
+        world,
+    );
+}
+
+fn reply(call: Call, reply: Reply, world: &mut World) {
     if let Some(call) = call {
-        let reply = result.map_or_else(Reply::Error, |()| Reply::Ok);
         world.outbox.push(&Event::Reply(call, reply));
     }
 }
