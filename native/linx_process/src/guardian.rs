@@ -13,9 +13,9 @@ use crate::sys::clone;
 use crate::sys::exec::exit;
 use crate::sys::pidfd;
 use crate::sys::wait::{await_change, Change, Death};
-use crate::wire::{Failure, Stage};
+use crate::wire::{Failure, Leftover, Stage};
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{kill, Signal};
 use nix::unistd::{getpid, getppid, setsid};
 use std::os::fd::AsFd;
 
@@ -26,6 +26,7 @@ use std::os::fd::AsFd;
 /// `control` is still there then.
 pub fn guarded(
     control: &mut Option<Control>,
+    descendants: Leftover,
     agent: impl FnOnce(Control) -> i32,
 ) -> Result<i32, Failure> {
     prctl::set_child_subreaper(true).map_err(Stage::Subreaper.failed())?;
@@ -34,16 +35,21 @@ pub fn guarded(
         let ready = prctl::set_pdeathsig(Signal::SIGTERM).and_then(|()| setsid());
         match control.take() {
             // A guardian that died before it could be noticed has another pid than our parent.
-            Some(control) if ready.is_ok() && getppid() == guardian => exit(agent(control)),
+            Some(control) if ready.is_ok() && getppid() == guardian => {
+                let code = agent(control);
+                // Somebody may have stopped it, and the port would stay open.
+                let _ = kill(guardian, Signal::SIGCONT);
+                exit(code)
+            }
             _ => exit(exit_code::INFRASTRUCTURE),
         }
     })
     .map_err(Stage::Guardian.failed())?;
     let _port = control.take().map(Control::into_output);
-    watch(child)
+    watch(child, descendants)
 }
 
-fn watch(agent: clone::Child) -> Result<i32, Failure> {
+fn watch(agent: clone::Child, descendants: Leftover) -> Result<i32, Failure> {
     loop {
         match await_change() {
             Ok((pid, Change::Stopped)) if pid == agent.pid => {
@@ -51,13 +57,15 @@ fn watch(agent: clone::Child) -> Result<i32, Failure> {
                 let _ = pidfd::send_signal(agent.pidfd.as_fd(), libc::SIGCONT);
             }
             Ok((pid, Change::Ended(death))) if pid == agent.pid => {
-                return Ok(match death {
-                    Death::Exited(code) => code,
-                    Death::Signaled(signal) => {
-                        sweep();
-                        128 + signal
-                    }
-                });
+                let (code, killed) = match death {
+                    Death::Exited(code) => (code, false),
+                    Death::Signaled(signal) => (128 + signal, true),
+                };
+                // An agent that ends by itself has left nothing, unless it gave up.
+                if killed || descendants == Leftover::Kill {
+                    sweep();
+                }
+                return Ok(code);
             }
             // Orphans of the agent's, reaped by looking.
             Ok(_) => {}

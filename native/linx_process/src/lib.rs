@@ -24,7 +24,7 @@ use nix::errno::Errno;
 use session::exit_code;
 use std::io::Write;
 use sys::{fds, signals};
-use wire::{decode, Leftover, Request, Stage};
+use wire::{decode, Failure, Leftover, Request, Stage};
 
 /// The channel to the BEAM, where `Port.open` with `:nouse_stdio` puts it.
 const CONTROL_IN: i32 = 3;
@@ -80,7 +80,9 @@ fn serve(mut control: Control) -> i32 {
         Leftover::Leave => session(control, request),
         Leftover::Kill => {
             let mut control = Some(control);
-            let result = guardian::guarded(&mut control, |control| session(control, request));
+            let result = guardian::guarded(&mut control, request.descendants, |control| {
+                session(control, request)
+            });
             match (result, control) {
                 (Ok(code), _) => code,
                 (Err(failure), Some(control)) => {
@@ -95,10 +97,20 @@ fn serve(mut control: Control) -> i32 {
 fn session(control: Control, request: Request) -> i32 {
     // Where nothing is ever to be killed, orphans go to whoever else inherits them here.
     if request.inherits_orphans() {
-        if let Err(errno) = nix::sys::prctl::set_child_subreaper(true) {
-            let failure = Stage::Subreaper.failed()(errno);
+        if let Err(failure) = inherit_orphans() {
             return host::refuse(control, failure, exit_code::INFRASTRUCTURE);
         }
     }
     host::run(control, request)
+}
+
+/// What cannot be promised is not begun: without a `/proc` of this PID namespace the processes to be
+/// killed cannot be found, or are strangers with the same numbers (`ENOENT` at `:proc`).
+fn inherit_orphans() -> Result<(), Failure> {
+    let own = std::process::id().to_string();
+    match std::fs::read_link("/proc/self") {
+        Ok(shown) if shown.as_os_str() == own.as_str() => {}
+        _ => return Err(Stage::Proc.failed()(Errno::ENOENT)),
+    }
+    nix::sys::prctl::set_child_subreaper(true).map_err(Stage::Subreaper.failed())
 }

@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use nix::fcntl::{fcntl, FcntlArg, OFlag};
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 /// With more than this on its way out, sources have to wait.
 const FULL: usize = 256 << 10;
@@ -14,8 +15,11 @@ const FULL: usize = 256 << 10;
 const LOW: usize = 64 << 10;
 /// With more than this the BEAM, which does not read its answers, is not asked for more commands.
 const OVERFULL: usize = 1 << 20;
-/// After so many milliseconds without a byte nothing more of a frame will come.
-const SILENCE: u32 = 200;
+/// After this time without a byte nothing more of a frame will come.
+const SILENCE: Duration = Duration::from_millis(200);
+/// How often it is looked whether the BEAM has read everything.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(64);
 /// One read from the BEAM.
 const READ: usize = 64 << 10;
 
@@ -117,36 +121,46 @@ impl Control {
     /// dropped; with `overrun` all of a frame that has been announced.
     pub fn close(mut self, overrun: bool) {
         let mut hung_up = false;
-        let mut silent = 0;
-        while !self.outbox.is_broken() && !hung_up {
+        let mut silence = Duration::ZERO;
+        let mut pause = SHORTEST_PAUSE;
+        loop {
             self.flush();
-            let received = self.receive();
-            hung_up = received == Received::Hangup;
+            match self.receive() {
+                Received::Something => silence = Duration::ZERO,
+                Received::Nothing => {}
+                Received::Hangup => hung_up = true,
+            }
             self.reader = Reader::default();
-            silent = if received == Received::Something {
-                0
-            } else {
-                silent + 1
-            };
-            let read =
-                self.outbox.is_empty() && pipe::unread(self.output.as_fd()).unwrap_or(0) == 0;
-            if read && (!overrun || silent > SILENCE) {
+            let taken =
+                self.outbox.is_empty() && (hung_up || pipe::unread(self.output.as_fd()) == Ok(0));
+            let expects_more = overrun && !hung_up && silence < SILENCE;
+            if self.outbox.is_broken() || (taken && !expects_more) {
                 return;
             }
-            if silent > 0 {
-                self.pause();
-            }
+            silence += pause;
+            self.pause(pause, hung_up);
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
-    /// A moment, which ends when there is something to read.
-    fn pause(&self) {
-        let mut fds = [
-            PollFd::new(self.input.as_fd(), PollFlags::POLLIN),
+    /// A while, which ends when there is something to read or room to write.
+    fn pause(&mut self, pause: Duration, hung_up: bool) {
+        let wanted = if self.outbox.is_empty() {
             // Asks for nothing, and is told when nobody reads any more.
-            PollFd::new(self.output.as_fd(), PollFlags::empty()),
-        ];
-        let _ = poll(&mut fds, PollTimeout::from(1u8));
+            PollFlags::empty()
+        } else {
+            PollFlags::POLLOUT
+        };
+        let output = PollFd::new(self.output.as_fd(), wanted);
+        let input = PollFd::new(self.input.as_fd(), PollFlags::POLLIN);
+        let mut fds = [output, input];
+        let watched = if hung_up { 1 } else { 2 };
+        let timeout = PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX);
+        let _ = poll(&mut fds[..watched], timeout);
+        let gone = PollFlags::POLLERR | PollFlags::POLLNVAL;
+        if fds[0].revents().is_some_and(|flags| flags.intersects(gone)) {
+            self.outbox.give_up();
+        }
     }
 }
 

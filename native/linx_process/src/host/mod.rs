@@ -17,6 +17,7 @@ use poller::{Poller, Ready, Token};
 use slot::{Slot, World};
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
+use std::time::Instant;
 
 /// The one session of an agent that has only one.
 const ONLY: u32 = 0;
@@ -82,8 +83,12 @@ impl<'a> Host<'a> {
             if let Some(code) = self.exit_code {
                 return code;
             }
-            self.listen();
-            let deadline = self.slots.values().filter_map(Slot::deadline).min();
+            // Asked after the last flush: what waits for the BEAM to read must not miss that it has.
+            let deadline = if self.listen() {
+                Some(Instant::now())
+            } else {
+                self.slots.values().filter_map(Slot::deadline).min()
+            };
             for ready in self.poller.wait(deadline) {
                 self.dispatch(ready);
             }
@@ -122,8 +127,9 @@ impl<'a> Host<'a> {
         self.control.flush();
     }
 
-    /// Brings what is waited for on the BEAM's channel in step with what is possible.
-    fn listen(&mut self) {
+    /// Brings what is waited for in step with what is possible. Returns whether there is
+    /// something to do at once.
+    fn listen(&mut self) -> bool {
         let congested =
             self.control.outbox().is_overfull() || self.slots.values().any(Slot::is_congested);
         if self.listening {
@@ -157,6 +163,15 @@ impl<'a> Host<'a> {
                 self.control.outbox().give_up();
             }
         }
+        let mut world = World {
+            outbox: self.control.outbox(),
+            poller: &mut self.poller,
+        };
+        let mut busy = false;
+        for slot in self.slots.values_mut() {
+            busy |= slot.listen(&mut world);
+        }
+        busy
     }
 
     fn dispatch(&mut self, ready: Ready) {
@@ -230,7 +245,10 @@ impl<'a> Host<'a> {
 
     fn hangup(&mut self) {
         self.stop_listening();
-        self.control.outbox().give_up();
+        if self.guarded {
+            // The BEAM is gone. Otherwise it may have stopped to speak and still be listening.
+            self.control.outbox().give_up();
+        }
         self.feed(Input::Hangup);
     }
 

@@ -9,7 +9,7 @@ use crate::child::page::Page;
 use crate::confine::seccomp;
 use crate::launch::{launch, Launched, Launching};
 use crate::reap::sweep::{Progress, Sweep};
-use crate::reap::tree::{self, Search};
+use crate::reap::tree;
 use crate::session::{exit_code, valid_signal, Effect, Input, Policy, Session};
 use crate::subreaper::Obituary;
 use crate::sys::clone::Child;
@@ -19,9 +19,13 @@ use crate::wire::{Call, Event, Failure, Reach, Reply, Request, Stage, Stdio, Ste
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::{recv, send, MsgFlags};
+use nix::unistd::{getpgid, getpgrp, Pid};
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
+
+/// How often it is tried to reap a process that somebody else traces.
+const TRACED: Duration = Duration::from_millis(50);
 
 /// What all sessions share.
 pub struct World<'a> {
@@ -44,6 +48,8 @@ pub struct Slot {
     child_pid: libc::pid_t,
     timer: Option<Instant>,
     sweep: Option<(Sweep, Instant)>,
+    /// When to look again whether a dead main process can be reaped.
+    traced: Option<Instant>,
     /// Whether the session goes on when no child is left.
     awaits_others: bool,
     exit_code: Option<i32>,
@@ -70,6 +76,7 @@ impl Slot {
             child_pid: 0,
             timer: None,
             sweep: None,
+            traced: None,
             awaits_others: false,
             exit_code: None,
         }
@@ -123,7 +130,7 @@ impl Slot {
     /// When [`Slot::turn`] has something to do although nothing happens.
     pub fn deadline(&self) -> Option<Instant> {
         let sweep = self.sweep.as_ref().map(|(_, due)| *due);
-        [self.timer, sweep].into_iter().flatten().min()
+        [self.timer, self.traced, sweep].into_iter().flatten().min()
     }
 
     /// Tells the state machine, and carries out what it decides.
@@ -161,12 +168,19 @@ impl Slot {
             self.timer = None;
             self.feed(Input::Expired, world);
         }
+        if self.traced.is_some_and(|due| due <= now) {
+            self.main_ended(world);
+        }
         if let Some((sweep, due)) = &mut self.sweep {
             match sweep.step(|pid| known.contains(&pid)) {
                 Progress::Again(pause) => *due = now + pause,
                 Progress::Done => {
                     self.sweep = None;
                     self.feed(Input::Swept, world);
+                }
+                Progress::GaveUp => {
+                    self.sweep = None;
+                    self.feed(Input::Stuck, world);
                 }
             }
         } else if self.awaits_others && wait::peek() == Children::None {
@@ -180,6 +194,14 @@ impl Slot {
         }
     }
 
+    /// Has the terminal watched, now that it is known what the BEAM takes. Returns whether it
+    /// has more to say than was passed on so far, and may.
+    pub fn listen(&mut self, world: &mut World) -> bool {
+        let audible = self.session.is_audible();
+        let terminal = self.terminal.as_mut();
+        terminal.is_some_and(|terminal| terminal.listen(audible, world))
+    }
+
     fn carry_out(&mut self, effect: Effect, world: &mut World) -> Option<Input> {
         match effect {
             Effect::Emit(event) => world.outbox.push(&event),
@@ -189,8 +211,7 @@ impl Slot {
             Effect::AwaitOthers => self.awaits_others = true,
             Effect::Sweep => {
                 self.awaits_others = false;
-                self.sweep
-                    .get_or_insert_with(|| (Sweep::new(), Instant::now()));
+                self.begin_sweep();
             }
             Effect::Signal(signal, reach, call) => {
                 let result = valid_signal(signal).and_then(|()| {
@@ -376,11 +397,26 @@ impl Slot {
         // What it said before comes first, and only an unreaped child tells whether it got to exec.
         self.hear(world);
         let Some(main) = &self.main else { return };
-        let Ok(Some(death)) = wait::reap(main.pidfd.as_fd()) else {
-            return;
-        };
         self.forget(Part::Main, &main.pidfd, world);
-        self.gone(death, world);
+        match wait::reap(main.pidfd.as_fd()) {
+            Ok(Some(death)) => {
+                self.traced = None;
+                self.gone(death, world);
+            }
+            // It is dead, and whoever traces it has yet to take notice (ptrace(2)).
+            Ok(None) | Err(_) => {
+                self.traced = Instant::now().checked_add(TRACED);
+                if self.session.sweeps_at_the_end() {
+                    // That may be a process of its own.
+                    self.begin_sweep();
+                }
+            }
+        }
+    }
+
+    fn begin_sweep(&mut self) {
+        self.sweep
+            .get_or_insert_with(|| (Sweep::new(), Instant::now()));
     }
 
     fn gone(&mut self, death: Death, world: &mut World) {
@@ -451,13 +487,17 @@ impl Slot {
         match (reach, &self.main) {
             (_, None) => Err(Errno::ESRCH),
             (Reach::Process, Some(_)) => self.signal_main(signal),
-            (Reach::Group, Some(main)) => signals::kill_group(main.pid, signal),
+            (Reach::Group, Some(main)) => {
+                let group = getpgid(Some(Pid::from_raw(main.pid)))?;
+                // It may have joined the agent's, which is nobody's to signal.
+                if group == getpgrp() {
+                    return Err(Errno::ESRCH);
+                }
+                signals::kill_group(group.as_raw(), signal)
+            }
             (Reach::Tree, Some(_)) => {
-                let tree = tree::descendants(Search::Children);
-                let mut workload = tree.clone();
-                // Not one of the workload's: it has to see the end of the others.
-                workload.retain(|pid| self.subreaper.as_ref().map(|c| c.pid) != Some(*pid));
-                tree::signal(&workload, &tree, signal);
+                // The subreaper is not one of the workload's, and has to see the end of the others.
+                tree::signal_all(self.subreaper.as_ref().map(|child| child.pid), signal);
                 Ok(())
             }
         }

@@ -66,8 +66,8 @@ impl Terminal {
         self.pty.give_up(|call| answer(call, Err(ended), world));
     }
 
-    /// Writes what the terminal takes, passes on what it gives if the output is
-    /// wanted, and has the rest watched. Returns whether it has been drained.
+    /// Writes what the terminal takes and passes on what it gives, if the output
+    /// is wanted. Returns whether it has been drained.
     pub fn turn(&mut self, audible: bool, world: &mut World) -> bool {
         self.pty.flush(|call| answer(call, Ok(()), world));
         if audible && !self.quiet {
@@ -77,7 +77,6 @@ impl Terminal {
         if drained {
             self.remainder = None;
         }
-        self.watch(audible, world);
         drained
     }
 
@@ -101,15 +100,18 @@ impl Terminal {
         self.remainder = self.remainder.and(Some(budget));
     }
 
-    fn watch(&self, audible: bool, world: &mut World) {
-        if self.closed {
-            return;
+    /// Has the terminal watched for what can be done with it. Returns whether there is something
+    /// to read at once: it has not been read empty since it was ready.
+    pub fn listen(&self, audible: bool, world: &mut World) -> bool {
+        let wanted = audible && !world.outbox.is_full();
+        if !self.closed {
+            let mut flags = EpollFlags::empty();
+            flags.set(EpollFlags::EPOLLIN, wanted);
+            flags.set(EpollFlags::EPOLLOUT, self.pty.wants_to_write());
+            // Without room in epoll a terminal is served whenever anything else happens.
+            let _ = world.poller.want(self.token, self.pty.master(), flags);
         }
-        let mut flags = EpollFlags::empty();
-        flags.set(EpollFlags::EPOLLIN, audible && !world.outbox.is_full());
-        flags.set(EpollFlags::EPOLLOUT, self.pty.wants_to_write());
-        // Without room in epoll a terminal is served whenever anything else happens.
-        let _ = world.poller.want(self.token, self.pty.master(), flags);
+        wanted && !self.quiet
     }
 
     pub fn forget(&self, world: &mut World) {

@@ -14,6 +14,7 @@ use nix::errno::Errno;
 use nix::fcntl::{open, OFlag};
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::sched::{setns, CloneFlags};
+use nix::sys::prctl;
 use nix::sys::stat::{fstat, stat, Mode};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -43,6 +44,11 @@ fn join_and_clone(
     subreaper: Option<BorrowedFd>,
 ) -> Result<libc::pid_t, Failure> {
     for (namespace, fd) in namespaces {
+        if *namespace == Namespace::User {
+            // The root of that namespace must not get hold of a process that has the agent's memory
+            // and descriptors (ptrace(2)). Exec makes it an ordinary one again.
+            prctl::set_dumpable(false).map_err(Stage::SetNs(*namespace).failed())?;
+        }
         setns(fd, CloneFlags::empty()).map_err(Stage::SetNs(*namespace).failed())?;
     }
     clone::sibling(|| match subreaper {
@@ -80,7 +86,13 @@ pub fn open_namespaces(target: libc::pid_t, only: Option<&[Namespace]>) -> Resul
         match open_foreign(target, namespace) {
             Ok(fd) => namespaces.extend(fd.map(|fd| (namespace, fd))),
             // A kernel without this type has no file for ourselves either.
-            Err(Errno::ENOENT) if only.is_none() && stat(own(namespace).as_str()).is_err() => {}
+            Err(Errno::ENOENT) if stat(own(namespace).as_str()).is_err() => {
+                if only.is_some() {
+                    return Err(Stage::OpenNs(namespace).failed()(Errno::ENOENT));
+                }
+            }
+            // A process that is ending loses its namespaces before its pidfd says so.
+            Err(Errno::ENOENT) => return Err(missing()),
             Err(_) if has_ended(pinned.as_fd()) => return Err(missing()),
             Err(errno) => return Err(Stage::OpenNs(namespace).failed()(errno)),
         }

@@ -22,8 +22,10 @@ const ROUNDS: u32 = 50;
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// Nothing is left, or nothing that can be killed.
+    /// Nothing is left.
     Done,
+    /// What is left does not die.
+    GaveUp,
     /// Another step is due after this time, or when a child ends.
     Again(Duration),
 }
@@ -57,7 +59,7 @@ impl Sweep {
                 return Progress::Done;
             }
             self.stop();
-            if begun.elapsed() > STEP {
+            if begun.elapsed() > STEP && self.started.elapsed() < PATIENCE {
                 return Progress::Again(Duration::ZERO);
             }
         }
@@ -65,8 +67,11 @@ impl Sweep {
         // Children first: without their parent they could not be told from strangers.
         let doomed: Vec<_> = self.unspared(&tree).rev().collect();
         tree::signal(&doomed, &tree, libc::SIGKILL);
-        if !self.anybody_left(&is_known) || self.started.elapsed() > PATIENCE {
+        if !self.anybody_left(&is_known) {
             return Progress::Done;
+        }
+        if self.started.elapsed() > PATIENCE {
+            return Progress::GaveUp;
         }
         self.rounds += 1;
         if self.rounds >= ROUNDS {

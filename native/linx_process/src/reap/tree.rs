@@ -2,10 +2,13 @@
 
 use crate::sys::pidfd;
 use nix::errno::Errno;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// A tree that goes on growing is not looked at for ever.
+const MAX_LOOKS: usize = 32;
 
 /// How to look for children.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,9 +28,7 @@ pub fn descendants(search: Search) -> Vec<libc::pid_t> {
 /// `CONFIG_PROC_CHILDREN` in the kernel every search is for everything.
 fn below(root: libc::pid_t, search: Search) -> Vec<libc::pid_t> {
     let children: Box<dyn Fn(libc::pid_t) -> Vec<libc::pid_t>> = match search {
-        Search::Children if listed_children(nix::unistd::getpid().as_raw()).is_some() => {
-            Box::new(|pid| listed_children(pid).unwrap_or_default())
-        }
+        Search::Children if lists_children() => Box::new(listed_children),
         _ => {
             let families = families();
             Box::new(move |pid| families.get(&pid).cloned().unwrap_or_default())
@@ -60,11 +61,32 @@ pub fn end(root: libc::pid_t, pidfd: BorrowedFd) {
     }
 }
 
+/// Sends `signal` to everybody below this process but `spared`, also to those who appear meanwhile.
+pub fn signal_all(spared: Option<libc::pid_t>, signal: libc::c_int) {
+    let mut signalled = HashSet::new();
+    for _ in 0..MAX_LOOKS {
+        let tree = descendants(Search::Children);
+        let mut fresh = tree.clone();
+        fresh.retain(|pid| Some(*pid) != spared && signalled.insert(*pid));
+        if fresh.is_empty() {
+            return;
+        }
+        self::signal(&fresh, &tree, signal);
+    }
+}
+
 /// Sends `signal` to `pids`, members of `tree`. Each is pinned first, and must still be
 /// a child of the tree then: its pid may have passed on to a stranger.
 pub fn signal(pids: &[libc::pid_t], tree: &[libc::pid_t], signal: libc::c_int) {
+    // A child of our own keeps its pid until we reap it, also when `/proc` does not show it to us.
+    let own = listed_children(nix::unistd::getpid().as_raw());
     for &pid in pids {
-        if let Ok(pidfd) = pin(pid, tree) {
+        let pidfd = if own.contains(&pid) {
+            pidfd::open(pid)
+        } else {
+            pin(pid, tree)
+        };
+        if let Ok(pidfd) = pidfd {
             // It may have ended by now, or become another user's: nothing to do about either.
             let _ = pidfd::send_signal(pidfd.as_fd(), signal);
         }
@@ -80,24 +102,32 @@ fn pin(pid: libc::pid_t, tree: &[libc::pid_t]) -> Result<OwnedFd, Errno> {
 
 /// The only child of a process that has one.
 pub fn only_child(pid: libc::pid_t) -> Option<libc::pid_t> {
-    let children = match listed_children(pid) {
-        Some(children) => children,
-        None => families().remove(&pid).unwrap_or_default(),
+    let children = if lists_children() {
+        listed_children(pid)
+    } else {
+        families().remove(&pid).unwrap_or_default()
     };
     children.first().copied()
 }
 
-/// The children of all threads of `pid`; nothing when it is gone, or the kernel has no such files.
-fn listed_children(pid: libc::pid_t) -> Option<Vec<libc::pid_t>> {
+/// Whether the kernel has `children` files (`CONFIG_PROC_CHILDREN`).
+fn lists_children() -> bool {
+    let own = nix::unistd::getpid();
+    fs::metadata(format!("/proc/self/task/{own}/children")).is_ok()
+}
+
+/// The children of all threads of `pid`. A thread that ends meanwhile gives its children to another.
+fn listed_children(pid: libc::pid_t) -> Vec<libc::pid_t> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"));
     let mut children = Vec::new();
-    for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
-        let list = fs::read_to_string(task.ok()?.path().join("children")).ok()?;
+    for task in tasks.into_iter().flatten().flatten() {
+        let list = fs::read_to_string(task.path().join("children")).unwrap_or_default();
         children.extend(
             list.split_whitespace()
                 .filter_map(|pid| pid.parse::<i32>().ok()),
         );
     }
-    Some(children)
+    children
 }
 
 fn families() -> HashMap<libc::pid_t, Vec<libc::pid_t>> {
@@ -169,10 +199,10 @@ mod tests {
             .spawn()
             .unwrap();
         let pid = shell.id() as i32;
-        while listed_children(pid).is_none_or(|children| children.is_empty()) {
+        while listed_children(pid).is_empty() {
             std::thread::yield_now();
         }
-        let sleep = listed_children(pid).unwrap()[0];
+        let sleep = listed_children(pid)[0];
         for search in [Search::Children, Search::Everything] {
             let found = descendants(search);
             let position = |pid| found.iter().position(|p| *p == pid);

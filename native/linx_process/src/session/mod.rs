@@ -71,8 +71,10 @@ pub enum Input {
     Deaf,
     /// The timer has run out.
     Expired,
-    /// Nothing of the session is left, or nothing that can be killed.
+    /// Nothing of the session is left.
     Swept,
+    /// What is left does not die.
+    Stuck,
     /// What was written to the PTY has been read.
     Drained,
 }
@@ -123,6 +125,12 @@ struct Ending {
     code: i32,
 }
 
+/// How long an abort waits for the checkpoint, in milliseconds.
+const ABORT_PATIENCE: u64 = 5_000;
+/// Beyond it are the real-time signals, which queue (signal(7)).
+const LAST_STANDARD_SIGNAL: i32 = 31;
+/// No more signals than this wait for exec.
+const MAX_SIGNALS: usize = 1024;
 /// More commands than this are not taken while they have to wait.
 const MAX_WAITING: usize = 64;
 
@@ -143,6 +151,7 @@ pub struct Session {
     ending: Option<Ending>,
     /// Whether all that the session started is being killed.
     sweeping: bool,
+    /// As the child sees it; as the host does, as long as only that is known.
     child_pid: libc::pid_t,
     /// Commands that wait for the checkpoint, or for the step before them.
     waiting: VecDeque<(Call, Command)>,
@@ -177,6 +186,11 @@ impl Session {
         self.waiting.len() >= MAX_WAITING
     }
 
+    /// Whether what the main process leaves is killed, unless something else is decided.
+    pub fn sweeps_at_the_end(&self) -> bool {
+        self.policy.descendants == Leftover::Kill
+    }
+
     /// Whether the PTY's output may be passed on: from `:running` on.
     pub fn is_audible(&self) -> bool {
         matches!(
@@ -193,9 +207,14 @@ impl Session {
             (Input::Frame(Inbound::Unknown(call)), Phase::Executing | Phase::Running) => {
                 refuse(call, malformed(), out);
             }
-            (Input::Frame(Inbound::Unknown(_)) | Input::Malformed, _) => {
+            (Input::Frame(Inbound::Unknown(call)), Phase::Clearing | Phase::Draining) => {
+                refuse(call, ENDED, out);
+            }
+            (Input::Frame(Inbound::Unknown(call)), _) => {
+                refuse(call, malformed(), out);
                 self.fail(malformed(), exit_code::MALFORMED, out);
             }
+            (Input::Malformed, _) => self.fail(malformed(), exit_code::MALFORMED, out),
             (Input::TooBig, _) => self.fail(
                 Stage::CommandTooBig.failed()(Errno::EMSGSIZE),
                 exit_code::CHANNEL,
@@ -209,6 +228,7 @@ impl Session {
             }
             (Input::Spawned(pid), Phase::Launching) => {
                 self.phase = Phase::Starting;
+                self.child_pid = pid;
                 out.push(Effect::Emit(Event::Spawned(pid)));
                 if self.ending.is_some() {
                     out.push(Effect::Kill);
@@ -248,17 +268,15 @@ impl Session {
                 }
             }
             (Input::Gone(death, failure), _) => self.gone(death, failure, out),
+            (Input::Expired, Phase::Launching) => self.abandon(0, out),
+            (Input::Expired, Phase::Starting) => self.abandon(self.child_pid, out),
             (Input::Deaf, Phase::Running)
             | (Input::Expired, Phase::Executing | Phase::Running | Phase::Clearing) => {
                 self.sweep(out);
             }
             (Input::Swept, Phase::Clearing) => self.drain(out),
-            (Input::Swept, _) if self.sweeping => {
-                // What does not die of SIGKILL hangs in the kernel. Say so rather than wait with it.
-                let stuck = Stage::Signal.failed()(Errno::ETIMEDOUT);
-                self.decide(Some(Event::Error(stuck, None)), exit_code::INFRASTRUCTURE);
-                self.finish(out);
-            }
+            (Input::Swept, Phase::Launching) if self.sweeping => self.finish(out),
+            (Input::Stuck, _) if self.sweeping => self.give_up(out),
             (Input::Drained, Phase::Draining) => self.finish(out),
             _ => {}
         }
@@ -286,21 +304,24 @@ impl Session {
                 }
                 out.push(Effect::Timer(grace));
             }
-            (Command::Abort | Command::Stop(_), phase) => {
+            (Command::Abort | Command::Stop(_), Phase::Parked) => {
+                reply(call, Reply::Ok, out);
+                self.discard(out);
+            }
+            (command @ (Command::Abort | Command::Stop(_)), _) => {
                 reply(call, Reply::Ok, out);
                 self.abort = true;
-                if phase == Phase::Parked {
-                    self.discard(out);
-                }
+                // A child that somebody has stopped never gets to the checkpoint.
+                out.push(Effect::Timer(match command {
+                    Command::Stop(grace) => grace,
+                    _ => ABORT_PATIENCE,
+                }));
             }
             (Command::Signal(signal, reach), Phase::Running) => {
                 out.push(Effect::Signal(signal, reach, call));
             }
-            (Command::Signal(signal, reach), _) => match valid_signal(signal) {
-                Ok(()) => {
-                    self.signals.push((signal, reach));
-                    reply(call, Reply::Ok, out);
-                }
+            (Command::Signal(signal, reach), _) => match self.keep_signal(signal, reach) {
+                Ok(()) => reply(call, Reply::Ok, out),
                 Err(failure) => refuse(call, failure, out),
             },
             (command, Phase::Launching | Phase::Starting | Phase::Parked) => {
@@ -312,6 +333,21 @@ impl Session {
             (Command::Proceed | Command::Step(_), _) => refuse(call, RUNNING, out),
             (command, _) => perform(call, command, out),
         }
+    }
+
+    /// Signals wait for exec as they would in the kernel: a real-time signal as often as it was
+    /// sent, the others once.
+    fn keep_signal(&mut self, signal: i32, reach: Reach) -> Result<(), Failure> {
+        valid_signal(signal)?;
+        let pending = self.signals.contains(&(signal, reach));
+        if pending && signal <= LAST_STANDARD_SIGNAL {
+            return Ok(());
+        }
+        if self.signals.len() >= MAX_SIGNALS {
+            return Err(Stage::Signal.failed()(Errno::EAGAIN));
+        }
+        self.signals.push((signal, reach));
+        Ok(())
     }
 
     /// At the checkpoint: carries out what waits, as far as the next step that takes time.
@@ -342,6 +378,24 @@ impl Session {
         out.push(Effect::Kill);
     }
 
+    /// It has not even got to the checkpoint.
+    fn abandon(&mut self, pid: libc::pid_t, out: &mut Vec<Effect>) {
+        self.decide(Some(Event::Aborted(pid)), exit_code::SUCCESS);
+        self.end_main(out);
+    }
+
+    /// What does not die of SIGKILL hangs in the kernel. Say so, rather than wait with it or
+    /// claim that it is gone.
+    fn give_up(&mut self, out: &mut Vec<Effect>) {
+        let told = self.ending.take();
+        if told.is_none_or(|ending| ending.event.is_some()) {
+            let stuck = Stage::Sweep.failed()(Errno::ETIMEDOUT);
+            self.decide(Some(Event::Error(stuck, None)), exit_code::INFRASTRUCTURE);
+        }
+        self.decide(None, exit_code::CHANNEL);
+        self.finish(out);
+    }
+
     /// Something that no session survives.
     fn fail(&mut self, failure: Failure, code: i32, out: &mut Vec<Effect>) {
         self.decide(Some(Event::Error(failure, None)), code);
@@ -353,7 +407,11 @@ impl Session {
             self.phase,
             Phase::Launching | Phase::Starting | Phase::Parked
         );
-        if executed && self.policy.orphan == Leftover::Leave {
+        let released = self
+            .waiting
+            .iter()
+            .any(|(_, command)| matches!(command, Command::Proceed));
+        if (executed || released) && self.policy.orphan == Leftover::Leave {
             return;
         }
         self.decide(None, exit_code::CHANNEL);
@@ -362,8 +420,8 @@ impl Session {
 
     fn end_main(&mut self, out: &mut Vec<Effect>) {
         match self.phase {
-            // Its birth is on its way; `Spawned` finds the ending.
-            Phase::Launching => {}
+            // Its birth is on its way; `Spawned` finds the ending, if the sweep does not come first.
+            Phase::Launching => self.sweep(out),
             Phase::Starting | Phase::Parked => out.push(Effect::Kill),
             Phase::Executing | Phase::Running => self.sweep(out),
             Phase::Clearing => self.sweep(out),

@@ -135,7 +135,10 @@ fn an_early_abort_beats_proceed_and_signals() {
     let mut bench = bench(plain());
     bench.feed(command(Command::Proceed));
     bench.feed(command(Command::Signal(15, Reach::Process)));
-    assert_eq!(bench.feed(call(1, Command::Abort)), [ok(1)]);
+    assert_eq!(
+        bench.feed(call(1, Command::Abort)),
+        [ok(1), Effect::Timer(ABORT_PATIENCE)]
+    );
     bench.feed(Input::Spawned(PID));
     assert_eq!(
         bench.feed(Input::ChildReady(1)),
@@ -378,15 +381,91 @@ fn an_unknown_command_ends_a_parked_session_and_not_a_running_one() {
 
 #[test]
 fn a_workload_that_cannot_be_killed_does_not_hold_up_the_session() {
-    let mut bench = bench(killing()).running();
-    bench.feed(Input::Hangup);
-    assert_eq!(bench.feed(Input::Swept), [Effect::Finish(1)]);
+    let stuck = Event::Error(Stage::Sweep.failed()(Errno::ETIMEDOUT), None);
+    let mut alive = bench(killing()).running();
+    alive.feed(command(Command::Stop(0)));
+    alive.feed(Input::Expired);
+    assert_eq!(
+        alive.feed(Input::Stuck),
+        [Effect::Emit(stuck.clone()), Effect::Finish(4)]
+    );
+    let mut survived = bench(killing()).running();
+    survived.feed(Input::Gone(Death::Exited(0), None));
+    assert_eq!(
+        survived.feed(Input::Stuck),
+        [Effect::Emit(stuck), Effect::Finish(4)]
+    );
+    let mut alone = bench(killing()).running();
+    alone.feed(Input::Hangup);
+    assert_eq!(alone.feed(Input::Stuck), [Effect::Finish(1)]);
+}
+
+#[test]
+fn a_child_that_never_gets_to_the_checkpoint_is_not_waited_for() {
+    let mut launching = bench(killing());
+    launching.feed(command(Command::Abort));
+    assert_eq!(launching.feed(Input::Expired), [Effect::Sweep]);
+    assert_eq!(
+        launching.feed(Input::Swept),
+        [Effect::Emit(Event::Aborted(0)), Effect::Finish(0)]
+    );
+    let mut starting = bench(killing());
+    starting.feed(Input::Spawned(PID));
+    assert_eq!(starting.feed(command(Command::Stop(9))), [Effect::Timer(9)]);
+    assert_eq!(starting.feed(Input::Expired), [Effect::Kill]);
+    assert_eq!(
+        starting.feed(Input::Gone(Death::Signaled(9), None)),
+        [Effect::Emit(Event::Aborted(PID)), Effect::Finish(0)]
+    );
+}
+
+#[test]
+fn a_standard_signal_is_kept_once_and_a_real_time_one_as_often_as_sent() {
+    let mut bench = bench(plain()).parked();
+    for number in [15, 34, 15, 34] {
+        bench.feed(command(Command::Signal(number, Reach::Process)));
+    }
+    bench.feed(command(Command::Proceed));
+    let signal = |number| Effect::Signal(number, Reach::Process, None);
+    assert_eq!(
+        bench.feed(Input::Execed),
+        [
+            Effect::Emit(Event::Running),
+            signal(15),
+            signal(34),
+            signal(34)
+        ]
+    );
+}
+
+#[test]
+fn signals_that_wait_are_bounded() {
+    let mut bench = bench(plain()).parked();
+    for _ in 0..MAX_SIGNALS {
+        bench.feed(command(Command::Signal(34, Reach::Process)));
+    }
+    assert_eq!(
+        bench.feed(call(1, Command::Signal(34, Reach::Process))),
+        [refused(1, Stage::Signal.failed()(Errno::EAGAIN))]
+    );
+}
+
+#[test]
+fn a_beam_that_has_said_proceed_may_stop_to_speak() {
+    let mut bench = bench(plain());
+    bench.feed(command(Command::Proceed));
+    assert_eq!(bench.feed(Input::Hangup), []);
+    bench.feed(Input::Spawned(PID));
+    assert_eq!(
+        bench.feed(Input::ChildReady(1)),
+        [Effect::Emit(Event::Ready(1)), Effect::Proceed]
+    );
 }
 
 #[test]
 fn a_hang_up_during_launch_kills_what_is_born() {
     let mut bench = bench(killing());
-    assert_eq!(bench.feed(Input::Hangup), []);
+    assert_eq!(bench.feed(Input::Hangup), [Effect::Sweep]);
     assert_eq!(
         bench.feed(Input::Spawned(PID)),
         [Effect::Emit(Event::Spawned(PID)), Effect::Kill]

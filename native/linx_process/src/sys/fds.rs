@@ -1,6 +1,7 @@
 //! Whole-table operations on file descriptors.
 
 use nix::errno::Errno;
+use nix::sys::resource::{getrlimit, Resource};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// Takes over a descriptor that was inherited from whoever started us.
@@ -47,9 +48,22 @@ pub fn close_all_but(keep: &mut [RawFd]) -> Result<(), Errno> {
     close_range(first, libc::c_uint::MAX)
 }
 
+/// `close_range(2)`, and one `close` after the other where a seccomp profile of a container engine
+/// does not know it.
 fn close_range(first: libc::c_uint, last: libc::c_uint) -> Result<(), Errno> {
     // SAFETY: integers only; the caller vouches that nobody uses what is closed.
-    super::check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    match super::check(result) {
+        Err(Errno::ENOSYS | Errno::EPERM) => {
+            let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
+            for fd in first..=last.min(limit as libc::c_uint) {
+                // SAFETY: as above.
+                unsafe { libc::close(fd as RawFd) };
+            }
+            Ok(())
+        }
+        other => other.map(drop),
+    }
 }
 
 /// `dup2(2)` onto one of the standard descriptors, which thereby survives exec.

@@ -238,7 +238,11 @@ fn known_command(term: &Term) -> Option<Command> {
 fn window_size(cells: [&Term; 4]) -> Option<Option<WindowSize>> {
     let mut sizes = [Some(0); 4];
     for (size, cell) in sizes.iter_mut().zip(cells) {
-        *size = u16::try_from(integer(cell)?).ok();
+        *size = match cell {
+            Term::FixInteger(integer) => u16::try_from(integer.value).ok(),
+            Term::BigInteger(integer) => u16::try_from(&integer.value).ok(),
+            _ => return None,
+        };
     }
     let [rows, columns, x, y] = sizes;
     Some(
@@ -575,6 +579,11 @@ mod tests {
         );
         assert_eq!(
             decoded(i(65536)),
+            Inbound::Command(None, Command::PtyWinsize(None))
+        );
+        let huge = Term::from(BigInteger::from(1u64 << 33));
+        assert_eq!(
+            decoded(huge),
             Inbound::Command(None, Command::PtyWinsize(None))
         );
         assert_eq!(decoded(a("tall")), Inbound::Unknown(None));

@@ -88,6 +88,7 @@ pub enum Stage {
     SignalMask,
     SignalFd,
     Epoll,
+    Proc,
     Guardian,
     Subreaper,
     // Making the child.
@@ -120,6 +121,7 @@ pub enum Stage {
     Running,
     Ended,
     Signal,
+    Sweep,
     PtyIn,
     PtyWinsize,
     PtyMaster,
@@ -132,13 +134,14 @@ impl Stage {
     }
 
     /// The stages without a namespace, in the order of their codes.
-    const PLAIN: [Stage; 34] = [
+    const PLAIN: [Stage; 36] = [
         Stage::MalformedRequest,
         Stage::RequestTooBig,
         Stage::CommandTooBig,
         Stage::SignalMask,
         Stage::SignalFd,
         Stage::Epoll,
+        Stage::Proc,
         Stage::Guardian,
         Stage::Subreaper,
         Stage::SocketPair,
@@ -164,6 +167,7 @@ impl Stage {
         Stage::Running,
         Stage::Ended,
         Stage::Signal,
+        Stage::Sweep,
         Stage::PtyIn,
         Stage::PtyWinsize,
         Stage::PtyMaster,
@@ -201,6 +205,7 @@ impl Stage {
             Stage::SignalMask => "sigprocmask",
             Stage::SignalFd => "signalfd",
             Stage::Epoll => "epoll",
+            Stage::Proc => "proc",
             Stage::Guardian => "guardian",
             Stage::Subreaper => "subreaper",
             Stage::SocketPair => "socketpair",
@@ -226,6 +231,7 @@ impl Stage {
             Stage::Running => "running",
             Stage::Ended => "ended",
             Stage::Signal => "signal",
+            Stage::Sweep => "sweep",
             Stage::PtyIn => "pty_in",
             Stage::PtyWinsize => "pty_winsize",
             Stage::PtyMaster => "pty_master",
