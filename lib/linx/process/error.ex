@@ -7,6 +7,9 @@ defmodule Linx.Process.Error do
     * `:code` – its number;
     * `:signal` – when a signal killed the child in that step, its number, else `nil`.
 
+  `:proc` means that there is no `/proc` in which the agent could find the processes it would have to
+  kill, so nothing was begun; `:sweep`, that something the workload left does not die.
+
   Two stages are Linx's own: `:agent`, when the agent could not be started or was not understood, and
   `:agent_died`, when it went away without a word. The latter has `errno: :unknown`, and its `:code`
   is the agent's exit status.

@@ -504,41 +504,104 @@ defmodule Linx.Agent.ProtocolTest do
     end
   end
 
-  describe "without clone3" do
-    # The agent is run as a workload of another one, under a filter that has no clone3, as the
-    # profiles of container engines once had it, and speaks through a socket.
-    defp agent_without_clone3 do
-      path = socket_path()
+  # Runs an agent as the workload of another one, where it speaks through a socket: `steps` are done
+  # to it at the checkpoint, `opts` are keys of the request, and `prepare` is shell.
+  defp agent_behind_socket(steps, opts \\ %{}, prepare \\ ":") do
+    path = socket_path()
+    listen = [ifaddr: {:local, path}, mode: :binary, active: false, packet: 4]
+    {:ok, listener} = :gen_tcp.listen(0, listen)
+    on_exit(fn -> File.rm(path) end)
+    argv = ["/bin/sh", "-c", "#{prepare}; exec \"$0\" 3<&0 4<&0", Linx.Agent.Binary.path()]
+    fixed = %{argv: argv, stdio: [stdin: {:connect_unix, path}], orphan: :kill}
+    outer = start([{:spawn, Map.merge(opts, fixed)}] ++ steps ++ [:proceed])
+    {:ok, socket} = :gen_tcp.accept(listener, 10_000)
+    {outer, socket}
+  end
 
-      {:ok, listener} =
-        :gen_tcp.listen(0, ifaddr: {:local, path}, mode: :binary, active: false, packet: 4)
+  defp tell(socket, terms) do
+    for term <- terms, do: :ok = :gen_tcp.send(socket, :erlang.term_to_binary(term))
+  end
 
-      on_exit(fn -> File.rm(path) end)
-      clone3 = 435
-      enosys = 0x00050000 + 38
-      argv = ["/bin/sh", "-c", "exec \"$0\" 3<&0 4<&0", Linx.Agent.Binary.path()]
-      request = {:spawn, %{argv: argv, stdio: [stdin: {:connect_unix, path}], orphan: :kill}}
-      outer = start([request, {:seccomp_install, denying([clone3], enosys)}, :proceed])
-      {:ok, socket} = :gen_tcp.accept(listener, 10_000)
-      {outer, socket}
+  # All that comes; after each frame `pause` is called.
+  defp read_terms(socket, pause \\ fn -> :ok end) do
+    case :gen_tcp.recv(socket, 0, 10_000) do
+      {:ok, frame} ->
+        pause.()
+        [:erlang.binary_to_term(frame) | read_terms(socket, pause)]
+
+      {:error, :closed} ->
+        []
     end
+  end
 
-    defp over_socket(request) do
-      {outer, socket} = agent_without_clone3()
+  describe "a BEAM that is slow" do
+    test "gets all output, and the end behind it" do
+      size = 3_000_000
+      argv = ["/bin/sh", "-c", "stty raw; head -c #{size} /dev/zero"]
+      request = {:spawn, %{argv: argv, stdio: :pty}}
 
-      for term <- [request, :proceed],
-          do: :ok = :gen_tcp.send(socket, :erlang.term_to_binary(term))
+      for pause <- [0, 1, 2, 5] do
+        {outer, socket} = agent_behind_socket([])
+        tell(socket, [request, :proceed])
+        # It lets the agent's buffers fill, takes everything at once, and so on.
+        count = :counters.new(1, [])
 
-      events = read_terms(socket)
-      rest(outer)
-      events
-    end
+        terms =
+          read_terms(socket, fn ->
+            :counters.add(count, 1, 1)
+            if rem(:counters.get(count, 1), 40) == 0, do: Process.sleep(pause)
+          end)
 
-    defp read_terms(socket) do
-      case :gen_tcp.recv(socket, 0, 10_000) do
-        {:ok, frame} -> [:erlang.binary_to_term(frame) | read_terms(socket)]
-        {:error, :closed} -> []
+        assert for({:pty_out, bytes} <- terms, do: byte_size(bytes)) |> Enum.sum() == size
+        assert List.last(terms) == {:status, :exited, 0}
+        rest(outer)
       end
+    end
+
+    test "may stop to speak and go on listening" do
+      {outer, socket} = agent_behind_socket([])
+      tell(socket, [{:spawn, %{argv: ["/bin/sh", "-c", "sleep 0.1; exit 3"]}}, :proceed])
+      :ok = :gen_tcp.shutdown(socket, :write)
+
+      assert [{:status, :spawned, _}, {:status, :ready, _}, {:status, :running}, last] =
+               read_terms(socket)
+
+      assert last == {:status, :exited, 3}
+      rest(outer)
+    end
+  end
+
+  describe "without a /proc of its own" do
+    @describetag :root
+
+    @killing {:spawn, %{argv: ["/bin/true"], orphan: :kill, descendants: :kill}}
+
+    test "an agent does not begin what it could not end" do
+      prepare = "mount --make-rprivate / && umount -l /proc"
+      {outer, socket} = agent_behind_socket([], %{namespaces: [:mount]}, prepare)
+      tell(socket, [@killing])
+      assert read_terms(socket) == [{:error, @enoent, :proc}]
+      rest(outer)
+    end
+
+    test "nor with that of another PID namespace" do
+      {outer, socket} = agent_behind_socket([], %{namespaces: [:pid]})
+      tell(socket, [@killing])
+      assert read_terms(socket) == [{:error, @enoent, :proc}]
+      rest(outer)
+    end
+  end
+
+  describe "without clone3 and close_range" do
+    # As in the seccomp profiles that container engines had for years.
+    defp over_socket(request) do
+      [clone3, close_range, enosys] = [435, 436, 0x00050000 + 38]
+      filter = {:seccomp_install, denying([clone3, close_range], enosys)}
+      {outer, socket} = agent_behind_socket([filter])
+      tell(socket, [request, :proceed])
+      terms = read_terms(socket)
+      rest(outer)
+      terms
     end
 
     test "clone serves" do

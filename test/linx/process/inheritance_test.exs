@@ -157,6 +157,17 @@ defmodule Linx.Process.InheritanceTest do
       end
     end
 
+    test "a target that is just ending" do
+      gone = {:error, %Error{stage: :open_ns_user, errno: :enoent, code: 2}}
+
+      for _ <- 1..50 do
+        {:ok, _target} = P.spawn(argv: ["/bin/true"], auto_proceed: true, stdio: :devnull)
+        pid = await_ready()
+        {:ok, session} = P.enter(pid, argv: ["/bin/true"], auto_proceed: true, owner: nil)
+        assert P.wait(session) in [gone, {:ok, {:exited, 0}}]
+      end
+    end
+
     @tag :root
     test "joins what the target has, and leaves the agent's own namespaces alone" do
       {_session, target} = running(namespaces: @all, stdio: :devnull)

@@ -440,6 +440,52 @@ defmodule Linx.Process.SessionTest do
     assert read_pty_until("\n") == slave <> "\r\n"
   end
 
+  test "signals to the group find a program that has changed it" do
+    # It joins the group of its child.
+    script = """
+    $| = 1; my $child = fork;
+    if (!$child) { setpgrp(0, 0); sleep 60; exit }
+    select(undef, undef, undef, 0.01) until getpgrp($child) == $child;
+    setpgrp(0, $child); print "moved\\n"; sleep 60;
+    """
+
+    {:ok, session} = P.spawn(argv: ["perl", "-e", script], stdio: [stdin: :devnull])
+    host_pid = await_ready()
+    P.proceed(session)
+    eventually(fn -> group(host_pid) not in [nil, host_pid] end)
+    assert P.signal(session, :sigkill, to: :group) == :ok
+    assert P.wait(session) == {:ok, {:signaled, 9}}
+  end
+
+  # The fifth field of /proc/<pid>/stat, the third behind the name.
+  defp group(pid) do
+    with {:ok, stat} <- File.read("/proc/#{pid}/stat") do
+      stat
+      |> String.split(") ")
+      |> List.last()
+      |> String.split()
+      |> Enum.at(2)
+      |> String.to_integer()
+    else
+      _gone -> nil
+    end
+  end
+
+  @tag :root
+  test "a program that its own child traces ends all the same" do
+    # PTRACE_SEIZE: until the tracer has taken notice, a dead tracee cannot be reaped.
+    ptrace =
+      if :erlang.system_info(:system_architecture) |> to_string() =~ "x86_64", do: 101, else: 117
+
+    seize = "syscall(#{ptrace}, 0x4206, getppid(), 0, 0) == 0 or die"
+
+    script =
+      "pipe(R, W); if (!fork) { #{seize}; syswrite(W, 1); sleep 60; exit } sysread(R, $_, 1); exit 7"
+
+    {:ok, session} = P.spawn(argv: ["perl", "-e", script], stdio: :devnull, auto_proceed: true)
+    assert P.wait(session, 10_000) == {:ok, {:exited, 7}}
+  end
+
   test "a command that crosses with the end is answered, and hides no end" do
     results =
       1..200

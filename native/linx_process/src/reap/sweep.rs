@@ -15,6 +15,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// One step takes no longer than about this, so that the loop it is part of stays responsive.
 const STEP: Duration = Duration::from_millis(10);
 const PAUSE: Duration = Duration::from_millis(1);
+/// The pause once it has turned out that this takes its time.
+const LONG_PAUSE: Duration = Duration::from_millis(20);
 /// So many looks that find nobody new mean that everybody is stopped.
 const QUIET: u32 = 2;
 /// After so many rounds of killing the tree is stopped again, and searched for more thoroughly.
@@ -80,7 +82,10 @@ impl Sweep {
             self.stopped.clear();
             self.search = Search::Everything;
         }
-        Progress::Again(PAUSE)
+        Progress::Again(match self.search {
+            Search::Children => PAUSE,
+            Search::Everything => LONG_PAUSE,
+        })
     }
 
     fn stop(&mut self) {

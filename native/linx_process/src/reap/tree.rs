@@ -219,6 +219,27 @@ mod tests {
     }
 
     #[test]
+    fn children_stay_in_sight_while_threads_come_and_go() {
+        let mut child = Command::new("/bin/sleep").arg("60").spawn().unwrap();
+        let pid = child.id() as i32;
+        let over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::thread::spawn(|| {}).join().unwrap();
+                }
+            });
+            let own = nix::unistd::getpid().as_raw();
+            let missed = (0..2000).filter(|_| !listed_children(own).contains(&pid));
+            let missed = missed.count();
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(missed, 0);
+        });
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
     fn a_stranger_is_not_signalled() {
         assert_eq!(pin(1, &[]).err(), Some(Errno::ESRCH));
     }

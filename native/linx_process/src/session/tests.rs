@@ -374,6 +374,10 @@ fn a_frame_that_is_no_term_ends_the_session_in_any_phase() {
 fn an_unknown_command_ends_a_parked_session_and_not_a_running_one() {
     let unknown = |call| Input::Frame(Inbound::Unknown(call));
     assert_eq!(bench(plain()).parked().feed(unknown(None)), [Effect::Kill]);
+    assert_eq!(
+        bench(plain()).parked().feed(unknown(Some(1))),
+        [refused(1, malformed()), Effect::Kill]
+    );
     let mut running = bench(plain()).running();
     assert_eq!(running.feed(unknown(None)), []);
     assert_eq!(running.feed(unknown(Some(1))), [refused(1, malformed())]);
