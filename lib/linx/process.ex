@@ -40,8 +40,10 @@ defmodule Linx.Process do
     * `{:linx_process, :error, code, stage}` – it never ran: at this stage the kernel gave this error
       number. `wait/1` and `info/1` give it as a `Linx.Process.Error`.
 
-  Two stages are Linx's own: `:agent`, when the agent could not be started, and `:agent_died`, when
-  it went away without a word; then the code is its exit status.
+  Only three stages may come after `:running`: `:agent_died`, when the agent was killed and the
+  workload with it, where the code is the agent's exit status; `:sweep`, when something that the
+  program left does not die; and `:agent`, when the agent could not be understood, or started in the
+  first place.
 
   An owner may be given by name, and is looked up at each event. When there is none the event is
   dropped: `info/1` and `wait/1` tell the state to whoever comes later.
@@ -292,7 +294,7 @@ defmodule Linx.Process do
 
   ## Errors
 
-    * `%Linx.Process.Error{}` – the program never ran;
+    * `%Linx.Process.Error{}` – the program never ran, or how it ended is not known;
     * `:timeout` – it has not ended yet;
     * `:no_process` – there is no such session;
     * `{:bad_timeout, term}`.
