@@ -15,7 +15,6 @@ defmodule Linx.Agent.ProtocolTest do
   @enoent 2
   @eio 5
   @eperm 1
-  @esrch 3
   @e2big 7
   @enotty 25
   @ebusy 16
@@ -60,11 +59,10 @@ defmodule Linx.Agent.ProtocolTest do
     end
 
     test "pty_out" do
-      agent = start([{:spawn, %{argv: ["/bin/echo", "hi"], stdio: :pty}}, :proceed])
+      # No newline: the terminal may pass on what it makes of that in a piece of its own.
+      agent = start([{:spawn, %{argv: ["/usr/bin/printf", "hi"], stdio: :pty}}, :proceed])
       Enum.each(1..3, fn _ -> next(agent) end)
-
-      assert next_bytes(agent) ==
-               <<131, "h", 2, "w", 7, "pty_out", "m", 0, 0, 0, 4, "hi\r\n">>
+      assert next_bytes(agent) == <<131, "h", 2, "w", 7, "pty_out", "m", 0, 0, 0, 2, "hi">>
     end
   end
 
@@ -484,12 +482,10 @@ defmodule Linx.Agent.ProtocolTest do
       send_frame(agent, {:call, 1, {:cap_set_ambient, 0}})
       assert next(agent) == {:reply, 1, :ok}
       send_frame(agent, {:call, 2, {:cap_set_ambient, 1 <<< 63}})
-      send_frame(agent, {:call, 3, :proceed})
 
       assert rest(agent) ==
                {[
                   {:reply, 2, {:error, @einval, :cap_set_ambient}},
-                  {:reply, 3, {:error, @esrch, :ended}},
                   {:error, @einval, :cap_set_ambient}
                 ], 1}
     end

@@ -446,7 +446,7 @@ defmodule Linx.Process.SessionTest do
     $| = 1; my $child = fork;
     if (!$child) { setpgrp(0, 0); sleep 60; exit }
     select(undef, undef, undef, 0.01) until getpgrp($child) == $child;
-    setpgrp(0, $child); print "moved\\n"; sleep 60;
+    setpgrp(0, $child); sleep 60;
     """
 
     {:ok, session} = P.spawn(argv: ["perl", "-e", script], stdio: [stdin: :devnull])
