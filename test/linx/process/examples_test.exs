@@ -593,12 +593,7 @@ defmodule Linx.Process.ExamplesTest do
 
       P.proceed(c)
 
-      output =
-        receive do
-          {:linx_process, :pty_out, b} -> b
-        end
-
-      assert output == "hi\r\n"
+      assert read_pty_until("\n") == "hi\r\n"
       assert P.wait(c) == {:ok, {:exited, 0}}
       assert P.info(c).pty?
     end
@@ -652,12 +647,7 @@ defmodule Linx.Process.ExamplesTest do
       assert P.pty_set_winsize(c, {24, 80, 0, 0}) == :ok
       P.proceed(c)
 
-      output =
-        receive do
-          {:linx_process, :pty_out, b} -> b
-        end
-
-      assert output == "24 80\r\n"
+      assert read_pty_until("\n") == "24 80\r\n"
     end
 
     defmodule WindowSize do

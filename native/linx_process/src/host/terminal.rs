@@ -10,8 +10,10 @@ use nix::sys::epoll::EpollFlags;
 
 /// Read at most this much before something else has its turn.
 const TURN: usize = 128 << 10;
-/// One read; the kernel gives some 4 KiB at a time.
-const READ: usize = 16 << 10;
+/// What the kernel gives at a time, at most (`N_TTY_BUF_SIZE`).
+const READ: usize = 4 << 10;
+/// What is there is passed on in pieces as large as this.
+const PIECE: usize = 16 << 10;
 /// Read of a workload that has ended. The terminal's buffers hold less; but
 /// others may go on writing to it when they are left alive.
 const REMAINDER: usize = 1 << 20;
@@ -81,13 +83,18 @@ impl Terminal {
     }
 
     fn pass_on(&mut self, world: &mut World) {
-        let mut buffer = [0; READ];
+        let mut piece = [0; PIECE];
+        let mut filled = 0;
         let mut budget = self.remainder.unwrap_or(TURN);
         while !self.quiet && budget > 0 && !world.outbox.is_full() {
-            match self.pty.read(&mut buffer) {
+            match self.pty.read(&mut piece[filled..]) {
                 Read::Some(length) => {
-                    world.outbox.push_pty_out(&buffer[..length]);
+                    filled += length;
                     budget = budget.saturating_sub(length);
+                    if PIECE - filled < READ {
+                        world.outbox.push_pty_out(&piece[..filled]);
+                        filled = 0;
+                    }
                 }
                 Read::Empty => self.quiet = true,
                 Read::Closed => {
@@ -96,6 +103,9 @@ impl Terminal {
                     self.forget(world);
                 }
             }
+        }
+        if filled > 0 {
+            world.outbox.push_pty_out(&piece[..filled]);
         }
         self.remainder = self.remainder.and(Some(budget));
     }
