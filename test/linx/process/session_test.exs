@@ -20,7 +20,7 @@ defmodule Linx.Process.SessionTest do
   # A terminal that hands every byte through, once the workload says so.
   defp raw_terminal(program) do
     session = sh("stty raw -echo; echo go; #{program}", stdio: :pty)
-    read_pty_until("go")
+    read_pty_until("go\n")
     session
   end
 
@@ -72,7 +72,7 @@ defmodule Linx.Process.SessionTest do
 
       for {reach, killed} <- [process: 0, group: 1, tree: 2] do
         {session, host_pid} = sh("trap : TERM; #{family}", stdio: :pty)
-        read_pty_until("go")
+        read_pty_until("go\r\n")
 
         children =
           eventually(fn ->
@@ -155,7 +155,7 @@ defmodule Linx.Process.SessionTest do
   describe "stop/2" do
     test "asks with SIGTERM first, and the session ends with :normal" do
       {session, host_pid} = sh("trap 'exit 5' TERM; echo go; read forever", stdio: :pty)
-      read_pty_until("go")
+      read_pty_until("go\r\n")
       monitor = Process.monitor(session)
       assert P.stop(session) == :ok
       refute Process.alive?(session)
@@ -167,7 +167,7 @@ defmodule Linx.Process.SessionTest do
 
     test "kills after the grace" do
       {session, host_pid} = sh("trap '' TERM; echo go; sleep 60; sleep 60", stdio: :pty)
-      read_pty_until("go")
+      read_pty_until("go\r\n")
       assert {ms, :ok} = elapsed(fn -> P.stop(session, grace: 100) end)
       assert ms in 100..2_000
       refute alive?(host_pid)
@@ -195,9 +195,9 @@ defmodule Linx.Process.SessionTest do
     test "waits for a pid 1 that can" do
       program = "trap 'echo bye; exit 5' TERM; echo go; while :; do sleep 0.02; done"
       {session, _} = sh(program, namespaces: [:pid], stdio: :pty)
-      read_pty_until("go")
+      read_pty_until("go\r\n")
       assert P.stop(session, grace: 30_000) == :ok
-      assert read_pty_until("bye")
+      assert read_pty_until("bye\r\n")
       assert next_event() == {:linx_process, :exited, 5}
     end
 
@@ -236,7 +236,7 @@ defmodule Linx.Process.SessionTest do
 
     test "lets the session answer meanwhile, and another hurry it" do
       {session, host_pid} = sh("trap '' TERM; echo go; sleep 60; sleep 60", stdio: :pty)
-      read_pty_until("go")
+      read_pty_until("go\r\n")
       stops = for _ <- 1..2, do: Task.async(fn -> P.stop(session, grace: 30_000) end)
       eventually(fn -> :sys.get_state(session).stopping end)
       assert %Info{stage: :running} = P.info(session)
@@ -326,7 +326,7 @@ defmodule Linx.Process.SessionTest do
     test "gives a stubborn workload its grace" do
       stubborn = ["sh", "-c", "trap '' TERM; echo go; sleep 60; sleep 60"]
       {starter, session} = starter(argv: stubborn, stdio: :pty, grace: 150)
-      read_pty_until("go")
+      read_pty_until("go\r\n")
       monitor = Process.monitor(session)
 
       {ms, _} =
