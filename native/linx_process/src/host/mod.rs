@@ -8,7 +8,7 @@ mod terminal;
 
 use crate::reap::sweep::reap_unknown;
 use crate::session::{exit_code, Input};
-use crate::wire::{decode, Event, Failure, Inbound, Leftover, Request, Stage};
+use crate::wire::{decode, Event, Failure, Leftover, Request, Stage};
 use control::{Control, Received};
 use nix::sys::epoll::EpollFlags;
 use nix::sys::signal::{SigSet, Signal};
@@ -37,6 +37,14 @@ pub fn refuse(mut control: Control, failure: Failure, code: i32) -> i32 {
     control.outbox().push(&Event::Error(failure, None));
     control.close(failure.stage == Stage::RequestTooBig);
     code
+}
+
+/// What the sessions share, borrowed beside the table of them.
+fn world<'a>(control: &'a mut Control, poller: &'a mut Poller) -> World<'a> {
+    World {
+        outbox: control.outbox(),
+        poller,
+    }
 }
 
 struct Host<'a> {
@@ -75,7 +83,7 @@ impl<'a> Host<'a> {
 
     fn run(&mut self, request: Request) -> i32 {
         let mut slot = Slot::new(ONLY, &request);
-        slot.start(request, &mut self.world());
+        slot.start(request, &mut world(self.control, &mut self.poller));
         self.slots.insert(ONLY, slot);
         self.frames();
         loop {
@@ -95,19 +103,9 @@ impl<'a> Host<'a> {
         }
     }
 
-    fn world(&mut self) -> World<'_> {
-        World {
-            outbox: self.control.outbox(),
-            poller: &mut self.poller,
-        }
-    }
-
     /// Everything that follows from what has just happened, until nothing more does.
     fn settle(&mut self) {
-        let mut world = World {
-            outbox: self.control.outbox(),
-            poller: &mut self.poller,
-        };
+        let mut world = world(self.control, &mut self.poller);
         // The main processes are their sessions' to reap; what else has ended is an orphan.
         let known: Vec<_> = self.slots.values().flat_map(Slot::known).collect();
         if !self.slots.values().any(Slot::expects_child) {
@@ -163,10 +161,7 @@ impl<'a> Host<'a> {
                 self.control.outbox().give_up();
             }
         }
-        let mut world = World {
-            outbox: self.control.outbox(),
-            poller: &mut self.poller,
-        };
+        let mut world = world(self.control, &mut self.poller);
         let mut busy = false;
         for slot in self.slots.values_mut() {
             busy |= slot.listen(&mut world);
@@ -184,11 +179,8 @@ impl<'a> Host<'a> {
             Token::ControlOut => {}
             Token::Signals => self.signalled(),
             Token::Session(id, part) => {
-                let mut world = World {
-                    outbox: self.control.outbox(),
-                    poller: &mut self.poller,
-                };
                 if let Some(slot) = self.slots.get_mut(&id) {
+                    let mut world = world(self.control, &mut self.poller);
                     slot.ready(part, ready.flags, &mut world);
                 }
             }
@@ -226,20 +218,8 @@ impl<'a> Host<'a> {
     }
 
     fn feed(&mut self, input: Input) {
-        let mut world = World {
-            outbox: self.control.outbox(),
-            poller: &mut self.poller,
-        };
-        match self.slots.get_mut(&ONLY) {
-            Some(slot) => slot.feed(input, &mut world),
-            None => {
-                if let Input::Frame(
-                    Inbound::Command(Some(call), _) | Inbound::Unknown(Some(call)),
-                ) = input
-                {
-                    world.outbox.push(&slot::ended(call));
-                }
-            }
+        if let Some(slot) = self.slots.get_mut(&ONLY) {
+            slot.feed(input, &mut world(self.control, &mut self.poller));
         }
     }
 

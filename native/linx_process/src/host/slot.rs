@@ -278,7 +278,7 @@ impl Slot {
     }
 
     fn intermediate_ended(&mut self, world: &mut World) {
-        let Some(child) = self.intermediate.take_if(|child| has_ended(child)) else {
+        let Some(child) = self.intermediate.take_if(|child| is_reaped(child)) else {
             return;
         };
         self.forget(Part::Intermediate, &child.pidfd, world);
@@ -373,7 +373,7 @@ impl Slot {
 
     fn subreaper_ended(&mut self, world: &mut World) {
         self.read_obituary(world);
-        if let Some(child) = self.subreaper.take_if(|child| has_ended(child)) {
+        if let Some(child) = self.subreaper.take_if(|child| is_reaped(child)) {
             self.forget(Part::Subreaper, &child.pidfd, world);
         }
     }
@@ -559,7 +559,8 @@ impl Slot {
     }
 }
 
-fn has_ended(child: &Child) -> bool {
+/// Reaps the child if it has ended, and tells whether that has been done.
+fn is_reaped(child: &Child) -> bool {
     matches!(wait::reap(child.pidfd.as_fd()), Ok(Some(_)) | Err(_))
 }
 
@@ -576,9 +577,4 @@ fn reply(call: Call, reply: Reply, world: &mut World) {
     if let Some(call) = call {
         world.outbox.push(&Event::Reply(call, reply));
     }
-}
-
-/// The answer to a command for a session that is over.
-pub fn ended(call: u64) -> Event {
-    Event::Reply(call, Reply::Error(Stage::Ended.failed()(Errno::ESRCH)))
 }

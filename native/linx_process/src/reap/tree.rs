@@ -102,12 +102,7 @@ fn pin(pid: libc::pid_t, tree: &[libc::pid_t]) -> Result<OwnedFd, Errno> {
 
 /// The only child of a process that has one.
 pub fn only_child(pid: libc::pid_t) -> Option<libc::pid_t> {
-    let children = if lists_children() {
-        listed_children(pid)
-    } else {
-        families().remove(&pid).unwrap_or_default()
-    };
-    children.first().copied()
+    below(pid, Search::Children).first().copied()
 }
 
 /// Whether the kernel has `children` files (`CONFIG_PROC_CHILDREN`).

@@ -268,8 +268,7 @@ impl Session {
                 }
             }
             (Input::Gone(death, failure), _) => self.gone(death, failure, out),
-            (Input::Expired, Phase::Launching) => self.abandon(0, out),
-            (Input::Expired, Phase::Starting) => self.abandon(self.child_pid, out),
+            (Input::Expired, Phase::Launching | Phase::Starting) => self.discard(out),
             (Input::Deaf, Phase::Running)
             | (Input::Expired, Phase::Executing | Phase::Running | Phase::Clearing) => {
                 self.sweep(out);
@@ -372,15 +371,9 @@ impl Session {
         }
     }
 
-    /// The parked child is never going to run.
+    /// The child, at the checkpoint or on its way there, is never going to run.
     fn discard(&mut self, out: &mut Vec<Effect>) {
         self.decide(Some(Event::Aborted(self.child_pid)), exit_code::SUCCESS);
-        out.push(Effect::Kill);
-    }
-
-    /// It has not even got to the checkpoint.
-    fn abandon(&mut self, pid: libc::pid_t, out: &mut Vec<Effect>) {
-        self.decide(Some(Event::Aborted(pid)), exit_code::SUCCESS);
         self.end_main(out);
     }
 
