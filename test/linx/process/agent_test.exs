@@ -28,6 +28,12 @@ defmodule Linx.Process.AgentTest do
   end
 
   defp spawn_with(program, opts \\ []) do
+    # A port that is written to when its program is gone closes, and what the program has said is lost:
+    # so the stand-in, like the agent, says nothing before the request is there.
+    spawn_behind("dd bs=1 count=4 of=/dev/null <&3 2>/dev/null; " <> program, opts)
+  end
+
+  defp spawn_behind(program, opts) do
     with_agent(script(program))
     {:ok, session} = P.spawn(Keyword.merge([argv: ["/bin/true"]], opts))
 
@@ -50,7 +56,7 @@ defmodule Linx.Process.AgentTest do
   # The real agent, but late, so that whatever comes now comes before :ready.
   defp spawn_late(opts) do
     path = Linx.Agent.Binary.path()
-    spawn_with("sleep 0.2; exec #{path}", opts)
+    spawn_behind("sleep 0.2; exec #{path}", opts)
   end
 
   test "LINX_AGENT names it, when it is not empty" do
