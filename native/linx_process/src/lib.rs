@@ -2,7 +2,8 @@
 //! namespaces it asks for, parks it at a checkpoint, configures it, executes
 //! it, relays its signals and its terminal, and leaves nothing behind.
 //!
-//! `docs/architecture.md` shows how the modules hang together.
+//! `docs/architecture.md` shows how the modules hang together. The two public ones, [`wire`] and
+//! [`session`], make no system call, so that fuzzers and models can drive them from outside.
 
 #![deny(unsafe_code)]
 
@@ -12,12 +13,12 @@ mod guardian;
 mod host;
 mod launch;
 mod reap;
-mod session;
+pub mod session;
 mod stdio;
 mod subreaper;
 #[allow(unsafe_code)]
 mod sys;
-mod wire;
+pub mod wire;
 
 use host::control::Control;
 use nix::errno::Errno;

@@ -19,8 +19,9 @@
 #[cfg(test)]
 mod tests;
 
-use crate::sys::tty::WindowSize;
-use crate::sys::wait::Death;
+pub use crate::sys::tty::WindowSize;
+pub use crate::sys::wait::Death;
+
 use crate::wire::{Call, Command, Event, Failure, Inbound, Leftover, Reach, Reply, Stage, Step};
 use nix::errno::Errno;
 use std::collections::VecDeque;
