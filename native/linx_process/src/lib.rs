@@ -57,19 +57,22 @@ fn control() -> Result<Control, Errno> {
 }
 
 fn serve(mut control: Control) -> i32 {
-    // Also against SIGPIPE, which must not be ignored: children would inherit that.
     signals::reset_dispositions();
+    // Without a request there is nothing that a signal should not end.
+    let Some(frame) = control.first_frame() else {
+        return exit_code::CHANNEL;
+    };
+    // Also against SIGPIPE, which must not be ignored: children would inherit that.
     if let Err(errno) = signals::block_all() {
         let failure = Stage::SignalMask.failed()(errno);
         return host::refuse(control, failure, exit_code::INFRASTRUCTURE);
     }
-    let request = match control.first_frame() {
-        None => return exit_code::CHANNEL,
-        Some(Err(_)) => {
+    let request = match frame {
+        Err(_) => {
             let failure = Stage::RequestTooBig.failed()(Errno::EMSGSIZE);
             return host::refuse(control, failure, exit_code::CHANNEL);
         }
-        Some(Ok(frame)) => match decode::request(&frame) {
+        Ok(frame) => match decode::request(&frame) {
             Ok(request) => request,
             Err(_) => {
                 let failure = Stage::MalformedRequest.failed()(Errno::EINVAL);

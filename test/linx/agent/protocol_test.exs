@@ -158,6 +158,18 @@ defmodule Linx.Agent.ProtocolTest do
                {@started ++ [{:error, @e2big, :execve}], 0}
     end
 
+    test "an agent that has none yet ends of SIGTERM" do
+      agent = start()
+      {:os_pid, pid} = Port.info(agent, :os_pid)
+
+      eventually(fn ->
+        File.read!("/proc/#{pid}/comm") == "linx_process\n" and stat(pid) == "S"
+      end)
+
+      System.cmd("kill", ["-TERM", to_string(pid)])
+      assert rest(agent) == {[], 143}
+    end
+
     test "a request over the limit is refused as such" do
       agent = start()
       # Only announced: the refusal does not wait for the bytes.
