@@ -180,6 +180,7 @@ impl Slot {
                 }
                 Progress::GaveUp => {
                     self.sweep = None;
+                    self.forget_writes(world);
                     self.feed(Input::Stuck, world);
                 }
             }
@@ -421,11 +422,16 @@ impl Slot {
 
     fn gone(&mut self, death: Death, world: &mut World) {
         self.main = None;
+        self.forget_writes(world);
+        let failure = self.page.as_ref().and_then(Page::failure);
+        self.feed(Input::Gone(death, failure), world);
+    }
+
+    /// Answers what was to be written to the PTY and will not be.
+    fn forget_writes(&mut self, world: &mut World) {
         if let Some(terminal) = &mut self.terminal {
             terminal.give_up(world);
         }
-        let failure = self.page.as_ref().and_then(Page::failure);
-        self.feed(Input::Gone(death, failure), world);
     }
 
     /// Reads the child's reports. The end of the channel is exec, or the child's death.
