@@ -1,7 +1,8 @@
 defmodule Linx.Agent.Wire do
   @moduledoc false
 
-  # The language of the agent: frames of External Term Format and what they mean.
+  # The language of the agent: frames of External Term Format and what they mean, as
+  # docs/wire-protocol.md specifies.
   #
   # Data that comes in is checked here, so that the rest of Linx meets no other shapes than the
   # types below.
@@ -154,7 +155,8 @@ defmodule Linx.Agent.Wire do
     ArgumentError -> :error
   end
 
-  defp encode(term), do: :erlang.term_to_binary(term)
+  # The same bytes from every release of OTP: those of docs/wire-protocol.md.
+  defp encode(term), do: :erlang.term_to_binary(term, [:deterministic, minor_version: 2])
 
   defp event({:status, :spawned, pid}) when is_integer(pid), do: {:ok, {:spawned, pid}}
   defp event({:status, :ready, pid}) when is_integer(pid), do: {:ok, {:ready, pid}}
