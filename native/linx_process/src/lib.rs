@@ -14,6 +14,8 @@ mod host;
 mod launch;
 mod reap;
 pub mod session;
+#[cfg(test)]
+mod spec;
 mod stdio;
 mod subreaper;
 #[allow(unsafe_code)]

@@ -1,5 +1,6 @@
 defmodule Linx.Agent.ProtocolTest do
-  # The wire protocol of the C agent, and what goes beyond it, without Linx.Process in between.
+  # The wire protocol of the C agent, and what goes beyond it, without Linx.Process in between. What
+  # single frames mean is in vectors_test.exs.
 
   use ExUnit.Case, async: true
 
@@ -35,35 +36,6 @@ defmodule Linx.Agent.ProtocolTest do
     load = {0x20, 0, 0, 0}
     jumps = for number <- numbers, row <- [{0x15, 0, 1, number}, {@ret, 0, 0, action}], do: row
     bpf([load] ++ jumps ++ [{@ret, 0, 0, @allow}])
-  end
-
-  describe "the default mode, byte for byte" do
-    test "frames carry what libei writes" do
-      agent = start([@true_request, :proceed])
-
-      assert <<131, "h", 3, "w", 6, "status", "w", 7, "spawned", "b", pid::32>> =
-               next_bytes(agent)
-
-      assert next_bytes(agent) == <<131, "h", 3, "w", 6, "status", "w", 5, "ready", "b", pid::32>>
-      assert next_bytes(agent) == <<131, "h", 2, "w", 6, "status", "w", 7, "running">>
-      assert next_bytes(agent) == <<131, "h", 3, "w", 6, "status", "w", 6, "exited", "a", 0>>
-      assert rest(agent) == {[], 0}
-    end
-
-    test "an error frame" do
-      agent = start([{:spawn, %{argv: ["/does/not/exist"]}}, :proceed])
-      next(agent)
-      next(agent)
-      assert next_bytes(agent) == <<131, "h", 3, "w", 5, "error", "a", 2, "w", 6, "execve">>
-      assert rest(agent) == {[], 0}
-    end
-
-    test "pty_out" do
-      # No newline: the terminal may pass on what it makes of that in a piece of its own.
-      agent = start([{:spawn, %{argv: ["/usr/bin/printf", "hi"], stdio: :pty}}, :proceed])
-      Enum.each(1..3, fn _ -> next(agent) end)
-      assert next_bytes(agent) == <<131, "h", 2, "w", 7, "pty_out", "m", 0, 0, 0, 2, "hi">>
-    end
   end
 
   describe "requests" do
@@ -179,42 +151,6 @@ defmodule Linx.Agent.ProtocolTest do
     end
   end
 
-  describe "every encoding of a request" do
-    # The same request in the older and the wider encodings, which the BEAM may use.
-    defp atom(:latin1, name), do: <<100, byte_size(name)::16, name::binary>>
-    defp atom(:small_latin1, name), do: <<115, byte_size(name), name::binary>>
-    defp atom(:utf8, name), do: <<118, byte_size(name)::16, name::binary>>
-    defp atom(:small_utf8, name), do: <<119, byte_size(name), name::binary>>
-
-    defp string(:binary, text), do: <<109, byte_size(text)::32, text::binary>>
-    defp string(:string, text), do: <<107, byte_size(text)::16, text::binary>>
-
-    defp string(:list, text) do
-      bytes = for <<byte <- text>>, into: <<>>, do: <<97, byte>>
-      <<108, byte_size(text)::32, bytes::binary, 106>>
-    end
-
-    for atoms <- [:latin1, :small_latin1, :utf8, :small_utf8],
-        strings <- [:binary, :string, :list],
-        tuples <- [:small, :large] do
-      test "atoms #{atoms}, strings #{strings}, tuples #{tuples}" do
-        atom = &atom(unquote(atoms), &1)
-        tuple = if unquote(tuples) == :small, do: <<104, 2>>, else: <<105, 2::32>>
-        argv = <<108, 1::32, string(unquote(strings), "/usr/bin/yes")::binary, 106>>
-        stdio = atom.("stdio") <> atom.("devnull")
-        map = <<116, 2::32, atom.("argv")::binary, argv::binary, stdio::binary>>
-        request = <<131, tuple::binary, atom.("spawn")::binary, map::binary>>
-
-        # An integer as a big one, which no BEAM writes and any may.
-        signal = <<131, tuple::binary, atom.("signal")::binary, 110, 1, 0, 9>>
-        proceed = <<131, atom.("proceed")::binary>>
-
-        assert transcript([request, signal, proceed]) ==
-                 {@started ++ [{:status, :running}, {:status, :signaled, 9}], 0}
-      end
-    end
-  end
-
   describe "malformed requests" do
     test "every truncation of a good one" do
       request =
@@ -226,36 +162,6 @@ defmodule Linx.Agent.ProtocolTest do
         |> Enum.uniq()
 
       assert results == [ok: {[{:error, @einval, :malformed_request}], 2}]
-    end
-
-    for {name, request} <- [
-          {"no term", "hello"},
-          {"a term and more", :erlang.term_to_binary({:spawn, %{argv: ["/bin/true"]}}) <> "x"},
-          {"a compressed term",
-           :erlang.term_to_binary({:spawn, %{argv: [String.duplicate("/", 999)]}}, [:compressed])},
-          {"a list of four billion elements", <<131, 108, 0xFFFFFFFF::32>>},
-          {"a deep one", <<131, String.duplicate(<<104, 1>>, 100_000)::binary, 106>>},
-          {"not a request", {:run, %{argv: ["/bin/true"]}}},
-          {"no map", {:spawn, [argv: ["/bin/true"]]}},
-          {"no argv", {:spawn, %{}}},
-          {"an empty argv", {:spawn, %{argv: []}}},
-          {"argv of atoms", {:spawn, %{argv: [true]}}},
-          {"an improper argv", {:spawn, %{argv: ["/bin/true" | "x"]}}},
-          {"a NUL in argv", {:spawn, %{argv: ["/bin/true", "a\0b"]}}},
-          {"a NUL in env", {:spawn, %{argv: ["/bin/true"], env: ["A=\0"]}}},
-          {"a namespace that is none", {:spawn, %{argv: ["/bin/true"], namespaces: [:typo]}}},
-          {"stdio that is none", {:spawn, %{argv: ["/bin/true"], stdio: :file}}},
-          {"a descriptor that is none", {:spawn, %{argv: ["/bin/true"], stdio: [{3, :devnull}]}}},
-          {"cwd that is none", {:spawn, %{argv: ["/bin/true"], cwd: 1}}},
-          {"no_new_privs that is none", {:spawn, %{argv: ["/bin/true"], no_new_privs: 1}}},
-          {"enter without a target", {:enter, %{argv: ["/bin/true"]}}},
-          {"enter of pid 0", {:enter, %{argv: ["/bin/true"], target: 0}}},
-          {"enter of too large a pid", {:enter, %{argv: ["/bin/true"], target: 1 <<< 40}}}
-        ] do
-      test name do
-        assert session([unquote(Macro.escape(request))]) ==
-                 {[{:error, @einval, :malformed_request}], 2}
-      end
     end
   end
 
@@ -441,6 +347,28 @@ defmodule Linx.Agent.ProtocolTest do
       send_frame(agent, {:pty_in, String.duplicate("x", 9_000_000)})
       assert rest(agent) == {[{:error, 90, :command_too_big}], 1}
       refute alive?(pid)
+    end
+
+    test "an agent that gets SIGTERM leaves its workload, and takes a parked child along" do
+      for {frames, lives?} <- [{[@sleep, :proceed], true}, {[@sleep], false}] do
+        agent = start(frames)
+        {:status, :spawned, pid} = next(agent)
+        last = if lives?, do: :running, else: :ready
+        skip_to(agent, &(elem(&1, 1) == last))
+        System.cmd("kill", ["-TERM", to_string(parent(pid))])
+        assert rest(agent) == {[], 143}
+        if lives?, do: assert({_, 0} = System.cmd("kill", ["-9", to_string(pid)]))
+        eventually(fn -> not alive?(pid) end)
+      end
+    end
+
+    test "a guardian that gets SIGTERM goes on" do
+      agent = start([{:spawn, %{argv: ["/bin/sleep", "60"], orphan: :kill}}])
+      {:os_pid, guardian} = Port.info(agent, :os_pid)
+      skip_to(agent, &match?({:status, :ready, _}, &1))
+      System.cmd("kill", ["-TERM", to_string(guardian)])
+      send_frame(agent, :abort)
+      assert {[{:status, :aborted, _}], 0} = rest(agent)
     end
 
     test "without the BEAM a running workload lives on, and a parked child does not" do

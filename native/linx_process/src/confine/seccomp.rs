@@ -15,9 +15,9 @@ use std::sync::atomic::Ordering;
 pub use seccomp::install;
 
 /// The longest program the kernel takes (`BPF_MAXINSNS`).
-const MAX_INSTRUCTIONS: usize = 4096;
+pub const MAX_INSTRUCTIONS: usize = 4096;
 /// The longest program `struct sock_fprog` can announce.
-const MAX_ANNOUNCED: usize = u16::MAX as usize;
+pub const MAX_ANNOUNCED: usize = u16::MAX as usize;
 
 /// What can be told from the length alone: `EINVAL` for no whole number of
 /// instructions, none, or more than the kernel takes; `E2BIG` for more than it can be told of.

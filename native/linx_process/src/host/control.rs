@@ -10,18 +10,18 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 /// With more than this on its way out, sources have to wait.
-const FULL: usize = 256 << 10;
+pub const FULL: usize = 256 << 10;
 /// They may go on below this.
-const LOW: usize = 64 << 10;
+pub const LOW: usize = 64 << 10;
 /// With more than this the BEAM, which does not read its answers, is not asked for more commands.
-const OVERFULL: usize = 1 << 20;
+pub const OVERFULL: usize = 1 << 20;
 /// After this time without a byte nothing more of a frame will come.
-const SILENCE: Duration = Duration::from_millis(200);
+pub const SILENCE: Duration = Duration::from_millis(200);
 /// How often it is looked whether the BEAM has read everything.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(64);
 /// One read from the BEAM.
-const READ: usize = 64 << 10;
+pub const READ: usize = 64 << 10;
 
 pub struct Control {
     input: OwnedFd,

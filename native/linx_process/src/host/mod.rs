@@ -4,7 +4,7 @@
 pub mod control;
 mod poller;
 mod slot;
-mod terminal;
+pub mod terminal;
 
 use crate::reap::sweep::reap_unknown;
 use crate::session::{exit_code, Input};

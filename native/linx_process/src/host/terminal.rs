@@ -13,10 +13,10 @@ const TURN: usize = 128 << 10;
 /// What the kernel gives at a time, at most (`N_TTY_BUF_SIZE`).
 const READ: usize = 4 << 10;
 /// What is there is passed on in pieces as large as this.
-const PIECE: usize = 16 << 10;
+pub const PIECE: usize = 16 << 10;
 /// Read of a workload that has ended. The terminal's buffers hold less; but
 /// others may go on writing to it when they are left alive.
-const REMAINDER: usize = 1 << 20;
+pub const REMAINDER: usize = 1 << 20;
 
 pub struct Terminal {
     token: Token,

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 /// What does not die within this time hangs in the kernel.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 /// One step takes no longer than about this, so that the loop it is part of stays responsive.
 const STEP: Duration = Duration::from_millis(10);
 const PAUSE: Duration = Duration::from_millis(1);

@@ -127,13 +127,13 @@ struct Ending {
 }
 
 /// How long an abort waits for the checkpoint, in milliseconds.
-const ABORT_PATIENCE: u64 = 5_000;
+pub(crate) const ABORT_PATIENCE: u64 = 5_000;
 /// Beyond it are the real-time signals, which queue (signal(7)).
 const LAST_STANDARD_SIGNAL: i32 = 31;
 /// No more signals than this wait for exec.
-const MAX_SIGNALS: usize = 1024;
+pub(crate) const MAX_SIGNALS: usize = 1024;
 /// More commands than this are not taken while they have to wait.
-const MAX_WAITING: usize = 64;
+pub(crate) const MAX_WAITING: usize = 64;
 
 const ENDED: Failure = Failure {
     errno: Errno::ESRCH,

@@ -9,9 +9,9 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// What is taken from the BEAM before the workload has read it.
-const TAKEN: usize = 64 << 10;
+pub const TAKEN: usize = 64 << 10;
 /// With this much more waiting, the BEAM should not be listened to.
-const MAX_BACKLOG: usize = 1 << 20;
+pub const MAX_BACKLOG: usize = 1 << 20;
 
 /// Bytes that the BEAM wants written, and who wants to know when they have been taken.
 struct Write {

@@ -18,7 +18,7 @@ pub enum Reply {
     },
 }
 
-/// An event, in the order and shape `docs/wire-protocol.md` and the C agent give them.
+/// An event, as `docs/wire-protocol.md` specifies it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     Spawned(libc::pid_t),
@@ -118,71 +118,4 @@ fn unsigned(value: u64) -> Term {
 
 fn int(value: i32) -> Term {
     Term::from(FixInteger::from(value))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::wire::Stage;
-    use nix::errno::Errno;
-
-    fn failure(errno: Errno, stage: Stage) -> Failure {
-        stage.failed()(errno)
-    }
-
-    fn bytes(event: Event) -> Vec<u8> {
-        let mut out = Vec::new();
-        event.append_to(&mut out);
-        out
-    }
-
-    /// What the C agent writes, byte for byte.
-    #[test]
-    fn events_are_those_of_libei() {
-        assert_eq!(
-            bytes(Event::Spawned(2815)),
-            b"\0\0\0\x19\x83h\x03w\x06statusw\x07spawnedb\0\0\x0a\xff"
-        );
-        assert_eq!(
-            bytes(Event::Running),
-            b"\0\0\0\x14\x83h\x02w\x06statusw\x07running"
-        );
-        assert_eq!(
-            bytes(Event::Exited(0)),
-            b"\0\0\0\x15\x83h\x03w\x06statusw\x06exiteda\0"
-        );
-        assert_eq!(
-            bytes(Event::Error(failure(Errno::ENOENT, Stage::Execve), None)),
-            b"\0\0\0\x14\x83h\x03w\x05errora\x02w\x06execve"
-        );
-    }
-
-    #[test]
-    fn pty_output_is_a_binary_behind_its_atom() {
-        let mut out = Vec::new();
-        append_pty_out(&mut out, b"hi\r\n");
-        assert_eq!(out, b"\0\0\0\x15\x83h\x02w\x07pty_outm\0\0\0\x04hi\r\n");
-    }
-
-    #[test]
-    fn a_reply_carries_its_reference() {
-        let reply = Reply::Error(failure(Errno::EPERM, Stage::Signal));
-        assert_eq!(
-            bytes(Event::Reply(7, reply))[4..],
-            *b"\x83h\x03w\x05replya\x07h\x03w\x05errora\x01w\x06signal"
-        );
-        assert_eq!(
-            bytes(Event::Reply(1 << 40, Reply::Ok))[4..],
-            *b"\x83h\x03w\x05replyn\x06\0\0\0\0\0\0\x01w\x02ok"
-        );
-    }
-
-    #[test]
-    fn a_cause_stands_behind_the_stage() {
-        let cause = Some(Death::Signaled(9));
-        assert_eq!(
-            bytes(Event::Error(failure(Errno::EIO, Stage::Execve), cause))[4..],
-            *b"\x83h\x04w\x05errora\x05w\x06execveh\x02w\x08signaleda\x09"
-        );
-    }
 }

@@ -9,11 +9,11 @@
 //! value of a request key that is not known, which is skipped.
 
 /// Deeper nesting is refused. Requests are four levels deep.
-const MAX_DEPTH: usize = 64;
+pub(crate) const MAX_DEPTH: usize = 64;
 
 /// More elements than this in one frame are refused: eetf's terms take some
 /// 60 bytes each, whatever their size on the wire.
-const MAX_ELEMENTS: usize = 400_000;
+pub(crate) const MAX_ELEMENTS: usize = 400_000;
 
 const VERSION: u8 = 131;
 
@@ -254,10 +254,21 @@ mod tests {
 
     #[test]
     fn nesting_is_bounded() {
-        let mut deep = vec![131];
-        deep.extend([104, 1].repeat(100_000));
-        deep.push(106);
-        assert_eq!(screen(&deep), Err(Malformed));
+        let nested = |levels| [vec![131], [104, 1].repeat(levels), vec![106]].concat();
+        assert!(screen(&nested(MAX_DEPTH)).is_ok());
+        assert_eq!(screen(&nested(MAX_DEPTH + 1)), Err(Malformed));
+        assert_eq!(screen(&nested(100_000)), Err(Malformed));
+    }
+
+    #[test]
+    fn elements_are_bounded() {
+        // The list and its tail are two of them.
+        let list = |length: usize| {
+            let header = (length as u32).to_be_bytes();
+            [&[131, 108][..], &header, &[97, 0].repeat(length), &[106]].concat()
+        };
+        assert!(screen(&list(MAX_ELEMENTS - 2)).is_ok());
+        assert_eq!(screen(&list(MAX_ELEMENTS - 1)), Err(Malformed));
     }
 
     #[test]

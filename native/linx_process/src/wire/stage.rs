@@ -173,6 +173,13 @@ impl Stage {
         Stage::PtyMaster,
     ];
 
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Stage> {
+        let entering = Namespace::ALL.into_iter();
+        let namespaced = entering.flat_map(|n| [Stage::OpenNs(n), Stage::SetNs(n)]);
+        Self::PLAIN.into_iter().chain(namespaced)
+    }
+
     /// A number for the page a child shares with the agent; 0 means "none".
     pub fn code(self) -> i32 {
         let position = |stage| Self::PLAIN.iter().position(|s| *s == stage);
@@ -246,10 +253,7 @@ mod tests {
 
     #[test]
     fn every_stage_survives_the_way_through_its_code() {
-        let namespaced = Namespace::ALL
-            .into_iter()
-            .flat_map(|n| [Stage::OpenNs(n), Stage::SetNs(n)]);
-        for stage in Stage::PLAIN.into_iter().chain(namespaced) {
+        for stage in Stage::all() {
             assert_ne!(stage.code(), 0, "{stage:?} has no code");
             assert_eq!(Stage::from_code(stage.code()), Some(stage));
         }
@@ -260,8 +264,7 @@ mod tests {
 
     #[test]
     fn no_two_stages_share_an_atom() {
-        let names: std::collections::HashSet<_> =
-            Stage::PLAIN.into_iter().map(Stage::name).collect();
-        assert_eq!(names.len(), Stage::PLAIN.len());
+        let names: std::collections::HashSet<_> = Stage::all().map(Stage::name).collect();
+        assert_eq!(names.len(), Stage::all().count());
     }
 }

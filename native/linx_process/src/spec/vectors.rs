@@ -1,0 +1,403 @@
+//! The vectors of the document are what the code reads and writes.
+
+use super::{vectors, Vector};
+use crate::sys::tty::WindowSize;
+use crate::sys::wait::Death;
+use crate::wire::decode::{command, request};
+use crate::wire::screen::Malformed;
+use crate::wire::{
+    encode, Command, Directive, Event, Failure, Inbound, Leftover, Namespace, Reach, Reply,
+    Request, Stage, Stdio, Step, Where,
+};
+use nix::errno::Errno;
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+/// Every vector has an expectation, every expectation a vector, and they agree.
+fn compare<T: PartialEq + Debug>(
+    vectors: Vec<Vector>,
+    expected: Vec<(&str, T)>,
+    read: impl Fn(&[u8]) -> T,
+) {
+    let mut unused: BTreeMap<_, _> = expected.iter().map(|(text, _)| (*text, ())).collect();
+    assert_eq!(unused.len(), expected.len(), "a term is expected twice");
+    for vector in vectors {
+        let Some((text, value)) = expected.iter().find(|(text, _)| *text == vector.text) else {
+            panic!("nothing is expected of {}", vector.text)
+        };
+        assert_eq!(read(&vector.bytes), *value, "{text}");
+        unused.remove(text);
+    }
+    assert_eq!(unused, BTreeMap::new(), "no vector for these");
+}
+
+fn c(text: &str) -> std::ffi::CString {
+    std::ffi::CString::new(text).unwrap()
+}
+
+/// A request to spawn /bin/true with all the defaults.
+fn plain() -> Request {
+    Request {
+        place: Where::Fresh(vec![]),
+        argv: vec![c("/bin/true")],
+        env: None,
+        stdio: each(Directive::Inherit),
+        cwd: None,
+        no_new_privs: false,
+        orphan: Leftover::Leave,
+        descendants: Leftover::Leave,
+        causes: false,
+    }
+}
+
+fn each(directive: Directive) -> Stdio {
+    Stdio::Each([directive.clone(), directive.clone(), directive])
+}
+
+#[test]
+fn requests_are_read_as_documented() {
+    let all = Namespace::ALL.to_vec();
+    let expected = vec![
+        (r#"{:spawn, %{argv: ["/bin/true"]}}"#, plain()),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], causes: true}}"#,
+            Request {
+                causes: true,
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], causes: false}}"#,
+            plain(),
+        ),
+        (
+            r#"{:spawn, %{argv: [~c"/bin/true"]}}"#,
+            plain(),
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true", []]}}"#,
+            Request {
+                argv: vec![c("/bin/true"), c("")],
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/echo", "", "a b"], causes: true}}"#,
+            Request {
+                argv: vec![c("/bin/echo"), c(""), c("a b")],
+                causes: true,
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], env: ["A=1", "B="]}}"#,
+            Request {
+                env: Some(vec![c("A=1"), c("B=")]),
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], env: []}}"#,
+            Request {
+                env: Some(vec![]),
+                ..plain()
+            },
+        ),
+        (
+            "{:spawn,\n %{\n   argv: [\"/bin/true\"],\n   namespaces: [:user, :mount, :uts, :ipc, :cgroup, :net, :time, :pid]\n }}",
+            Request {
+                place: Where::Fresh(all),
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], cwd: "/usr"}}"#,
+            Request {
+                cwd: Some(c("/usr")),
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], no_new_privs: true}}"#,
+            Request {
+                no_new_privs: true,
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], stdio: :inherit}}"#,
+            plain(),
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], stdio: :devnull}}"#,
+            Request {
+                stdio: each(Directive::DevNull),
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], stdio: :pty}}"#,
+            Request {
+                stdio: Stdio::Pty,
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], stdio: []}}"#,
+            plain(),
+        ),
+        (
+            "{:spawn,\n %{\n   argv: [\"/bin/true\"],\n   stdio: [stdin: :devnull, stdout: {:connect_unix, \"/run/s\"}, stderr: :inherit]\n }}",
+            Request {
+                stdio: Stdio::Each([
+                    Directive::DevNull,
+                    Directive::ConnectUnix(c("/run/s")),
+                    Directive::Inherit,
+                ]),
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], orphan: :kill, descendants: :kill, causes: true}}"#,
+            Request {
+                orphan: Leftover::Kill,
+                descendants: Leftover::Kill,
+                causes: true,
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], orphan: :leave, descendants: :leave}}"#,
+            plain(),
+        ),
+        (
+            r#"{:enter, %{argv: ["/bin/true"], target: 4242}}"#,
+            Request {
+                place: Where::Of {
+                    target: 4242,
+                    only: None,
+                },
+                ..plain()
+            },
+        ),
+        (
+            r#"{:enter, %{argv: ["/bin/true"], target: 4242, namespaces: [:net, :uts], causes: true}}"#,
+            Request {
+                place: Where::Of {
+                    target: 4242,
+                    only: Some(vec![Namespace::Net, Namespace::Uts]),
+                },
+                causes: true,
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], colour: {1.5, <<5::3>>, [1 | 2], %{"k" => :ünïcode}}}}"#,
+            plain(),
+        ),
+    ];
+    compare(
+        vectors("request"),
+        expected.into_iter().map(|(t, r)| (t, Ok(r))).collect(),
+        request,
+    );
+}
+
+#[test]
+fn commands_are_read_as_documented() {
+    let size = |rows, columns| WindowSize {
+        rows,
+        columns,
+        x_pixels: 0,
+        y_pixels: 0,
+    };
+    let allow_all = vec![6, 0, 0, 0, 0, 0, 255, 127];
+    let plain = [
+        (":proceed", Command::Proceed),
+        (":abort", Command::Abort),
+        ("{:signal, 15}", Command::Signal(15, Reach::Process)),
+        ("{:signal, 0}", Command::Signal(0, Reach::Process)),
+        ("{:signal, -1}", Command::Signal(-1, Reach::Process)),
+        (
+            "{:signal, 10, :process}",
+            Command::Signal(10, Reach::Process),
+        ),
+        ("{:signal, 10, :group}", Command::Signal(10, Reach::Group)),
+        ("{:signal, 10, :tree}", Command::Signal(10, Reach::Tree)),
+        ("{:stop, 0}", Command::Stop(0)),
+        ("{:stop, 5000}", Command::Stop(5000)),
+        (
+            "{:stop, 18_446_744_073_709_551_615}",
+            Command::Stop(u64::MAX),
+        ),
+        (r#"{:pty_in, "ls\n"}"#, Command::PtyIn(b"ls\n".to_vec())),
+        (r#"{:pty_in, ""}"#, Command::PtyIn(vec![])),
+        (
+            "{:pty_winsize, {24, 80, 0, 0}}",
+            Command::PtyWinsize(Some(size(24, 80))),
+        ),
+        (
+            "{:pty_winsize, {65_536, -1, 4_294_967_296, 0}}",
+            Command::PtyWinsize(None),
+        ),
+        (":pty_master", Command::PtyMaster),
+        (
+            "{:cap_drop_bounding, 0x200000}",
+            Command::Step(Step::CapDropBounding(1 << 21)),
+        ),
+        (
+            "{:cap_set_thread, 0x400, 0x1FFFFFFFFFF, 0}",
+            Command::Step(Step::CapSetThread {
+                effective: 0x400,
+                permitted: 0x1ff_ffff_ffff,
+                inheritable: 0,
+            }),
+        ),
+        (
+            "{:cap_set_ambient, 0xFFFFFFFFFFFFFFFF}",
+            Command::Step(Step::CapSetAmbient(u64::MAX)),
+        ),
+        (
+            "{:seccomp_install, <<6, 0, 0, 0, 0, 0, 255, 127>>}",
+            Command::Step(Step::SeccompInstall(allow_all)),
+        ),
+    ];
+    let called = [
+        ("{:call, 0, :proceed}", 0, Command::Proceed),
+        ("{:call, 300, :abort}", 300, Command::Abort),
+        (
+            "{:call, 18_446_744_073_709_551_615, {:signal, 9, :tree}}",
+            u64::MAX,
+            Command::Signal(9, Reach::Tree),
+        ),
+    ];
+    let plain = plain.map(|(text, command)| (text, Ok(Inbound::Command(None, command))));
+    let called =
+        called.map(|(text, call, command)| (text, Ok(Inbound::Command(Some(call), command))));
+    compare(
+        vectors("command"),
+        plain.into_iter().chain(called).collect(),
+        command,
+    );
+}
+
+#[derive(Debug)]
+enum Written {
+    Event(Event),
+    PtyOut(&'static [u8]),
+}
+
+#[test]
+fn events_are_written_as_documented() {
+    let failure = |errno, stage| Failure { errno, stage };
+    let refused =
+        |reference, errno, stage| Event::Reply(reference, Reply::Error(failure(errno, stage)));
+    let died = |death| Event::Error(failure(Errno::EIO, Stage::Checkpoint), Some(death));
+    let events = [
+        ("{:status, :spawned, 4242}", Event::Spawned(4242)),
+        ("{:status, :ready, 1}", Event::Ready(1)),
+        ("{:status, :running}", Event::Running),
+        ("{:status, :exited, 0}", Event::Exited(0)),
+        ("{:status, :exited, 255}", Event::Exited(255)),
+        ("{:status, :signaled, 9}", Event::Signaled(9)),
+        ("{:status, :aborted, 70000}", Event::Aborted(70_000)),
+        (
+            "{:error, 2, :execve}",
+            Event::Error(failure(Errno::ENOENT, Stage::Execve), None),
+        ),
+        (
+            "{:error, 1, :setns_net}",
+            Event::Error(failure(Errno::EPERM, Stage::SetNs(Namespace::Net)), None),
+        ),
+        (
+            "{:error, 5, :checkpoint, {:signaled, 9}}",
+            died(Death::Signaled(9)),
+        ),
+        (
+            "{:error, 5, :checkpoint, {:exited, 0}}",
+            died(Death::Exited(0)),
+        ),
+        ("{:reply, 0, :ok}", Event::Reply(0, Reply::Ok)),
+        ("{:reply, 300, :ok}", Event::Reply(300, Reply::Ok)),
+        (
+            "{:reply, 4_294_967_296, :ok}",
+            Event::Reply(1 << 32, Reply::Ok),
+        ),
+        (
+            "{:reply, 18_446_744_073_709_551_615, :ok}",
+            Event::Reply(u64::MAX, Reply::Ok),
+        ),
+        (
+            "{:reply, 7, {:error, 16, :running}}",
+            refused(7, Errno::EBUSY, Stage::Running),
+        ),
+        (
+            "{:reply, 7, {:error, 3, :ended}}",
+            refused(7, Errno::ESRCH, Stage::Ended),
+        ),
+        (
+            "{:reply, 7, {:error, 25, :pty_in}}",
+            refused(7, Errno::ENOTTY, Stage::PtyIn),
+        ),
+        (
+            r#"{:reply, 7, {:ok, %{fd: 9, os_pid: 4241, slave: "/dev/pts/0"}}}"#,
+            Event::Reply(
+                7,
+                Reply::PtyMaster {
+                    os_pid: 4241,
+                    fd: 9,
+                    slave: "/dev/pts/0".into(),
+                },
+            ),
+        ),
+    ]
+    .map(|(text, event)| (text, Written::Event(event)));
+    let output = [
+        (r#"{:pty_out, "hi\r\n"}"#, Written::PtyOut(b"hi\r\n")),
+        ("{:pty_out, <<0, 255>>}", Written::PtyOut(&[0, 255])),
+    ];
+    let mut expected: BTreeMap<_, _> = events.into_iter().chain(output).collect();
+    for vector in vectors("event") {
+        let Some(written) = expected.remove(vector.text.as_str()) else {
+            panic!("nothing is expected of {}, or twice", vector.text)
+        };
+        let mut frame = Vec::new();
+        match &written {
+            Written::PtyOut(bytes) => encode::append_pty_out(&mut frame, bytes),
+            Written::Event(event) => event.append_to(&mut frame),
+        }
+        let (header, body) = frame.split_at(4);
+        assert_eq!(header, (vector.bytes.len() as u32).to_be_bytes());
+        match written {
+            // The pairs of a map stand in no particular order.
+            Written::Event(Event::Reply(_, Reply::PtyMaster { .. })) => assert_eq!(
+                eetf::Term::decode(body).unwrap(),
+                eetf::Term::decode(vector.bytes.as_slice()).unwrap()
+            ),
+            _ => assert_eq!(body, vector.bytes, "{}", vector.text),
+        }
+    }
+    assert!(expected.is_empty(), "no vector for {expected:?}");
+}
+
+#[test]
+fn malformed_requests_are_refused() {
+    for vector in vectors("malformed-request") {
+        assert_eq!(request(&vector.bytes), Err(Malformed), "{}", vector.text);
+    }
+}
+
+/// Their comments tell the two kinds apart: a running workload survives one and not the other.
+#[test]
+fn malformed_commands_are_none() {
+    for vector in vectors("malformed-command") {
+        let read = command(&vector.bytes);
+        if vector.text.starts_with("# no term") {
+            assert_eq!(read, Err(Malformed), "{}", vector.text);
+        } else {
+            assert!(vector.text.starts_with("# no command"), "{}", vector.text);
+            let unknown = matches!(read, Ok(Inbound::Unknown(_)));
+            assert!(unknown, "{}: {read:?}", vector.text);
+        }
+    }
+}
