@@ -7,6 +7,9 @@
 //! passes on a copy in which every term that means nothing to this protocol
 //! (floats, pids, references, funs, …) is a float. Such terms are legal as the
 //! value of a request key that is not known, which is skipped.
+//!
+//! So is a map that is not a request's. `eetf` makes hash tables of maps, far larger than the frame,
+//! and hashes a map without its size: maps as keys can be chosen so that all of them collide.
 
 /// Deeper nesting is refused. Requests are four levels deep.
 pub(crate) const MAX_DEPTH: usize = 64;
@@ -14,6 +17,9 @@ pub(crate) const MAX_DEPTH: usize = 64;
 /// More elements than this in one frame are refused: eetf's terms take some
 /// 60 bytes each, whatever their size on the wire.
 pub(crate) const MAX_ELEMENTS: usize = 400_000;
+
+/// More keys than this in a request are refused. There are a dozen.
+const MAX_OPTIONS: usize = 256;
 
 const VERSION: u8 = 131;
 
@@ -34,6 +40,7 @@ pub fn screen(frame: &[u8]) -> Screened<Vec<u8>> {
         input: frame,
         position: 0,
         elements: 0,
+        options: false,
         output: Vec::with_capacity(frame.len()),
     };
     if screen.byte()? != VERSION {
@@ -52,6 +59,8 @@ struct Screen<'a> {
     input: &'a [u8],
     position: usize,
     elements: usize,
+    /// Whether the map of a request has been seen.
+    options: bool,
     output: Vec<u8>,
 }
 
@@ -108,10 +117,14 @@ impl<'a> Screen<'a> {
                 let length = self.length32()?;
                 self.elements(start, length.saturating_add(1), depth)
             }
-            // MAP_EXT: keys and values
-            116 => {
+            // MAP_EXT, where a request has its options: keys and values
+            116 if depth == 1 && !self.options => {
+                self.options = true;
                 let pairs = self.length32()?;
-                self.elements(start, pairs.saturating_mul(2), depth)
+                if pairs > MAX_OPTIONS {
+                    return Err(Malformed);
+                }
+                self.elements(start, 2 * pairs, depth)
             }
             tag => {
                 let kept = self.output.len();
@@ -157,7 +170,12 @@ impl<'a> Screen<'a> {
                 self.node_and(4 + 4 * words, depth)
             }
             // EXPORT_EXT: module, function, arity
-            113 => (0..3).try_for_each(|_| self.term(depth + 1)),
+            113 => self.terms(3, depth + 1),
+            // MAP_EXT: keys and values
+            116 => {
+                let pairs = self.length32()?;
+                self.terms(pairs.saturating_mul(2), depth + 1)
+            }
             // NEW_FUN_EXT: its size counts the four bytes that hold it
             112 => {
                 let size = self.length32()?;
@@ -180,7 +198,11 @@ impl<'a> Screen<'a> {
             return Err(Malformed);
         }
         self.keep(start, 0)?;
-        (0..count).try_for_each(|_| self.term(depth + 1))
+        self.terms(count, depth + 1)
+    }
+
+    fn terms(&mut self, count: usize, depth: usize) -> Screened {
+        (0..count).try_for_each(|_| self.term(depth))
     }
 
     /// Our atoms are ASCII, which all four encodings write alike; eetf refuses others in Latin-1.
@@ -291,9 +313,46 @@ mod tests {
         assert_eq!(screen(&frame), Ok(expected));
     }
 
+    /// `#{Key => []}` for each of the keys.
+    fn map(keys: &[Vec<u8>]) -> Vec<u8> {
+        let mut map = vec![116];
+        map.extend((keys.len() as u32).to_be_bytes());
+        for key in keys {
+            map.extend(key);
+            map.push(106);
+        }
+        map
+    }
+
+    fn pair(first: &[u8], second: &[u8]) -> Vec<u8> {
+        [&[131, 104, 2], first, second].concat()
+    }
+
+    #[test]
+    fn only_the_options_of_a_request_are_a_map() {
+        let inner = map(&[vec![97, 1]]);
+        let options = map(&[vec![97, 2], inner.clone()]);
+        let kept = map(&[vec![97, 2], OPAQUE.to_vec()]);
+        assert_eq!(
+            screen(&pair(&options, &inner)),
+            Ok(pair(&kept, &OPAQUE)),
+            "a second one, and one below it"
+        );
+        let alone = [&[VERSION], &inner[..]].concat();
+        assert_eq!(screen(&alone), Ok([&[VERSION], &OPAQUE[..]].concat()));
+    }
+
+    #[test]
+    fn options_are_bounded() {
+        let options = |count| map(&vec![vec![106]; count]);
+        assert!(screen(&pair(&[106], &options(MAX_OPTIONS))).is_ok());
+        let one_more = options(MAX_OPTIONS + 1);
+        assert_eq!(screen(&pair(&[106], &one_more)), Err(Malformed));
+    }
+
     #[test]
     fn no_prefix_of_a_good_frame_is_good() {
-        let mut frame = vec![131, 116, 0, 0, 0, 1, 119, 1, b'k', 108, 0, 0, 0, 1];
+        let mut frame = vec![131, 104, 1, 116, 0, 0, 0, 1, 119, 1, b'k', 108, 0, 0, 0, 1];
         frame.extend([
             90, 0, 2, 119, 1, b'n', 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 106,
         ]);
