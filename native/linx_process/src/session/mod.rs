@@ -134,6 +134,8 @@ const LAST_STANDARD_SIGNAL: i32 = 31;
 pub(crate) const MAX_SIGNALS: usize = 1024;
 /// More commands than this are not taken while they have to wait.
 pub(crate) const MAX_WAITING: usize = 64;
+/// Nor are more bytes in them.
+pub(crate) const MAX_WAITING_BYTES: usize = 1 << 20;
 
 const ENDED: Failure = Failure {
     errno: Errno::ESRCH,
@@ -184,7 +186,8 @@ impl Session {
 
     /// Whether no more commands should be read for now.
     pub fn is_congested(&self) -> bool {
-        self.waiting.len() >= MAX_WAITING
+        let bytes: usize = self.waiting.iter().map(|(_, c)| c.bytes()).sum();
+        self.waiting.len() >= MAX_WAITING || bytes >= MAX_WAITING_BYTES
     }
 
     /// Whether what the main process leaves is killed, unless something else is decided.
@@ -485,7 +488,9 @@ impl Session {
 
     fn finish(&mut self, out: &mut Vec<Effect>) {
         self.phase = Phase::Over;
-        for (call, _) in std::mem::take(&mut self.waiting) {
+        let waiting = std::mem::take(&mut self.waiting);
+        let waiting = waiting.into_iter().map(|(call, _)| call);
+        for call in self.step.take().into_iter().chain(waiting) {
             refuse(call, ENDED, out);
         }
         if let Some(Ending { event, code }) = self.ending.take() {

@@ -455,6 +455,22 @@ fn signals_that_wait_are_bounded() {
 }
 
 #[test]
+fn commands_that_wait_are_bounded_in_number_and_in_bytes() {
+    let mut many = bench(plain());
+    for _ in 0..MAX_WAITING {
+        assert!(!many.session.is_congested());
+        many.feed(command(Command::PtyMaster));
+    }
+    assert!(many.session.is_congested());
+    let mut large = bench(plain());
+    for _ in 0..2 {
+        assert!(!large.session.is_congested());
+        large.feed(command(Command::PtyIn(vec![0; MAX_WAITING_BYTES / 2])));
+    }
+    assert!(large.session.is_congested());
+}
+
+#[test]
 fn a_beam_that_has_said_proceed_may_stop_to_speak() {
     let mut bench = bench(plain());
     bench.feed(command(Command::Proceed));

@@ -73,6 +73,10 @@ fn the_limits_are_those_of_the_code() {
         ("elements", crate::wire::screen::MAX_ELEMENTS as u64),
         ("signal number", crate::sys::signals::LAST as u64),
         ("waiting commands", crate::session::MAX_WAITING as u64),
+        (
+            "bytes in waiting commands",
+            crate::session::MAX_WAITING_BYTES as u64,
+        ),
         ("waiting signals", crate::session::MAX_SIGNALS as u64),
         ("abort patience", crate::session::ABORT_PATIENCE),
         ("sweep patience", milliseconds(crate::reap::sweep::PATIENCE)),

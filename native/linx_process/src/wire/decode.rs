@@ -92,6 +92,16 @@ pub enum Command {
     PtyMaster,
 }
 
+impl Command {
+    /// How much it carries, beyond itself.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Command::PtyIn(bytes) | Command::Step(Step::SeccompInstall(bytes)) => bytes.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// What a parked child is told to do to itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
