@@ -16,6 +16,8 @@
 //! Whatever happens, a session emits exactly one terminal event, as the last
 //! thing before [`Effect::Finish`].
 
+#[cfg(any(test, fuzzing))]
+pub mod model;
 #[cfg(test)]
 mod tests;
 
@@ -47,7 +49,7 @@ pub mod exit_code {
     pub const INFRASTRUCTURE: i32 = 4;
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Input {
     Frame(Inbound),
     /// A frame that is no term.
@@ -119,7 +121,7 @@ enum Phase {
 }
 
 /// How the session is going to end, once everything is cleaned up.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Ending {
     /// `None` when there is nobody to tell.
     event: Option<Event>,
@@ -146,7 +148,7 @@ const RUNNING: Failure = Failure {
     stage: Stage::Running,
 };
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Session {
     policy: Policy,
     phase: Phase,

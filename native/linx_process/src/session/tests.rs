@@ -76,18 +76,6 @@ impl Bench {
     }
 }
 
-fn terminal_events(effects: &[Effect]) -> usize {
-    let terminal = |effect: &&Effect| {
-        matches!(
-            effect,
-            Effect::Emit(
-                Event::Aborted(_) | Event::Exited(_) | Event::Signaled(_) | Event::Error(..)
-            )
-        )
-    };
-    effects.iter().filter(terminal).count()
-}
-
 #[test]
 fn the_way_of_the_c_agent() {
     let mut bench = bench(plain());
@@ -490,63 +478,6 @@ fn a_hang_up_during_launch_kills_what_is_born() {
         bench.feed(Input::Spawned(PID)),
         [Effect::Emit(Event::Spawned(PID)), Effect::Kill]
     );
-}
-
-/// Walks through every sequence of inputs up to a length, as far as the host
-/// could produce it, and counts the terminal events.
-#[test]
-fn no_sequence_emits_two_terminal_events_or_goes_on_after_the_end() {
-    fn inputs() -> Vec<Input> {
-        vec![
-            call(1, Command::Proceed),
-            call(2, Command::Abort),
-            call(3, Command::Step(step())),
-            call(4, Command::Stop(1)),
-            Input::Frame(Inbound::Unknown(Some(5))),
-            Input::Malformed,
-            Input::Hangup,
-            Input::Spawned(PID),
-            Input::ChildReady(1),
-            Input::StepDone,
-            Input::Execed,
-            Input::Gone(Death::Exited(0), None),
-            Input::Expired,
-            Input::Swept,
-            Input::Drained,
-        ]
-    }
-    fn walk(path: &mut Vec<usize>, depth: usize, policy: Policy) {
-        if path.len() == depth {
-            let mut bench = bench(policy);
-            let mut effects = Vec::new();
-            for &index in path.iter() {
-                let input = inputs().swap_remove(index);
-                let over = effects.iter().any(|e| matches!(e, Effect::Finish(_)));
-                let new = bench.feed(input);
-                assert!(!over || new.is_empty(), "{path:?}");
-                effects.extend(new);
-            }
-            assert!(terminal_events(&effects) <= 1, "{path:?}: {effects:?}");
-            return;
-        }
-        for index in 0..inputs().len() {
-            path.push(index);
-            walk(path, depth, policy);
-            path.pop();
-        }
-    }
-    for policy in [plain(), killing()] {
-        walk(
-            &mut Vec::new(),
-            4,
-            Policy {
-                pty: true,
-                ..policy
-            },
-        );
-        // From a running workload on.
-        walk(&mut vec![7, 8, 0, 10], 7, policy);
-    }
 }
 
 /// The tables of `docs/wire-protocol.md`, "States": a row for what comes, a column for each state.

@@ -67,7 +67,7 @@ pub enum Leftover {
 }
 
 /// A frame after the request.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Inbound {
     Command(Call, Command),
     /// A term, but no command this agent knows.
@@ -77,7 +77,7 @@ pub enum Inbound {
 /// The reference under which the BEAM wants an answer, if it does.
 pub type Call = Option<u64>;
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     Proceed,
     Abort,
