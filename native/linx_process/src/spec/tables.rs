@@ -71,6 +71,7 @@ fn the_limits_are_those_of_the_code() {
         ("frame body", crate::wire::frame::LIMIT as u64),
         ("nesting", crate::wire::screen::MAX_DEPTH as u64),
         ("elements", crate::wire::screen::MAX_ELEMENTS as u64),
+        ("options", crate::wire::screen::MAX_OPTIONS as u64),
         ("signal number", crate::sys::signals::LAST as u64),
         ("waiting commands", crate::session::MAX_WAITING as u64),
         (

@@ -19,7 +19,7 @@ pub(crate) const MAX_DEPTH: usize = 64;
 pub(crate) const MAX_ELEMENTS: usize = 400_000;
 
 /// More keys than this in a request are refused. There are a dozen.
-const MAX_OPTIONS: usize = 256;
+pub(crate) const MAX_OPTIONS: usize = 256;
 
 const VERSION: u8 = 131;
 
