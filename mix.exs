@@ -17,7 +17,13 @@ defmodule Linx.MixProject do
     ]
   end
 
-  def application, do: [mod: {Linx.Application, []}, extra_applications: [:logger]]
+  def application do
+    [mod: {Linx.Application, []}, extra_applications: [:logger] ++ applications(Mix.env())]
+  end
+
+  # PropEr, for the property tests, which bin/setup installs beside Erlang. Without it the others run.
+  defp applications(:test), do: [proper: :optional]
+  defp applications(_env), do: []
 
   defp elixirc_paths(:test), do: ["lib", "test/support"]
   defp elixirc_paths(_env), do: ["lib"]

@@ -5,7 +5,16 @@
 # On a busy machine a message may take its time.
 ExUnit.start(assert_receive_timeout: 10_000)
 
-if status != 0 do
-  IO.puts("Not run: the tests tagged :root, which make namespaces (#{String.trim(why)})")
-  ExUnit.configure(exclude: [:root])
-end
+missing =
+  [
+    {status != 0, :root, "which make namespaces (#{String.trim(why)})"},
+    {not Linx.Test.Property.available?(), :property,
+     "for want of PropEr, which bin/setup installs"},
+    {System.find_executable("cargo") == nil, :cargo, "for want of cargo"}
+  ]
+  |> Enum.filter(&elem(&1, 0))
+
+for {_missing, tag, why} <- missing,
+    do: IO.puts("Not run: the tests tagged #{inspect(tag)}, #{why}")
+
+ExUnit.configure(exclude: Enum.map(missing, &elem(&1, 1)))

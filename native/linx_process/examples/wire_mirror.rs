@@ -1,0 +1,252 @@
+//! Says what the agent makes of a frame, and what it makes of an event, so that the BEAM's own
+//! encoder and decoder can be held against the agent's (test/linx/agent/wire_property_test.exs).
+//!
+//! It answers each frame on standard input with one on standard output. The first byte of a frame
+//! tells what the rest is:
+//!
+//! | | the rest | the answer |
+//! |---|---|---|
+//! | `r` | a request as the agent would get it | a term with what was understood, or `malformed` |
+//! | `c` | a command | the same |
+//! | `e` | an event, in words | the bytes that the agent would write |
+//! | `o` | output of a terminal | the same |
+//! | `s` | nothing | the atoms of all stages |
+
+use eetf::{Atom, BigInteger, Binary, List, Map, Term, Tuple};
+use linx_process::session::{Death, WindowSize};
+use linx_process::wire::frame::{self, Reader};
+use linx_process::wire::{
+    decode, encode, Call, Command, Directive, Event, Failure, Inbound, Leftover, Namespace, Reach,
+    Reply, Request, Stage, Stdio, Step, Where,
+};
+use nix::errno::Errno;
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::io::{stdin, stdout, Read, Write};
+
+fn main() -> std::io::Result<()> {
+    let mut reader = Reader::default();
+    let mut buffer = [0; 64 << 10];
+    loop {
+        let length = stdin().read(&mut buffer)?;
+        if length == 0 {
+            return Ok(());
+        }
+        reader.feed(&buffer[..length]);
+        while let Some(frame) = reader.next_frame() {
+            let frame = frame.expect("a frame within the limit");
+            stdout().write_all(&mirror(&frame))?;
+            stdout().flush()?;
+        }
+    }
+}
+
+fn mirror(frame: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    match frame.split_first().expect("a frame that is not empty") {
+        (b'r', rest) => answer(&mut out, decode::request(rest).map(request)),
+        (b'c', rest) => answer(&mut out, decode::command(rest).map(inbound)),
+        (b'e', rest) => {
+            let words = std::str::from_utf8(rest).expect("words");
+            event(&words.split(' ').collect::<Vec<_>>()).append_to(&mut out);
+        }
+        (b's', []) => {
+            let stages = list(stages().map(|stage| atom(&stage.name())));
+            answer(&mut out, Ok::<_, ()>(stages));
+        }
+        (b'o', rest) => encode::append_pty_out(&mut out, rest),
+        _ => panic!("there is no such kind of frame"),
+    }
+    out
+}
+
+fn answer<E>(out: &mut Vec<u8>, understood: Result<Term, E>) {
+    let term = understood.unwrap_or_else(|_| atom("malformed"));
+    frame::append(out, |body| term.encode(body).expect("a term"));
+}
+
+// What was understood, as a term.
+
+fn request(request: Request) -> Term {
+    let (mode, target, namespaces) = match request.place {
+        Where::Fresh(fresh) => ("spawn", atom("nil"), Some(fresh)),
+        Where::Of { target, only } => ("enter", integer(target), only),
+    };
+    let entries = [
+        ("target", target),
+        ("namespaces", option(namespaces, self::namespaces)),
+        ("argv", strings(request.argv)),
+        ("env", option(request.env, strings)),
+        ("stdio", stdio(request.stdio)),
+        ("cwd", option(request.cwd, string)),
+        ("no_new_privs", boolean(request.no_new_privs)),
+        ("orphan", leftover(request.orphan)),
+        ("descendants", leftover(request.descendants)),
+        ("causes", boolean(request.causes)),
+    ];
+    let map: HashMap<_, _> = entries.map(|(key, value)| (atom(key), value)).into();
+    tuple([atom(mode), Term::from(Map::from(map))])
+}
+
+fn namespaces(namespaces: Vec<Namespace>) -> Term {
+    list(namespaces.into_iter().map(|n| atom(n.name())))
+}
+
+fn stdio(stdio: Stdio) -> Term {
+    match stdio {
+        Stdio::Pty => atom("pty"),
+        Stdio::Each(each) => tuple(each.map(|directive| match directive {
+            Directive::Inherit => atom("inherit"),
+            Directive::DevNull => atom("devnull"),
+            Directive::ConnectUnix(path) => tuple([atom("connect_unix"), string(path)]),
+        })),
+    }
+}
+
+fn leftover(leftover: Leftover) -> Term {
+    atom(match leftover {
+        Leftover::Kill => "kill",
+        Leftover::Leave => "leave",
+    })
+}
+
+fn inbound(inbound: Inbound) -> Term {
+    let reference = |call: Call| option(call, integer);
+    match inbound {
+        Inbound::Command(call, command) => tuple([reference(call), self::command(command)]),
+        Inbound::Unknown(call) => tuple([reference(call), atom("unknown")]),
+    }
+}
+
+fn command(command: Command) -> Term {
+    match command {
+        Command::Proceed => atom("proceed"),
+        Command::Abort => atom("abort"),
+        Command::PtyMaster => atom("pty_master"),
+        Command::Signal(number, to) => tuple([atom("signal"), integer(number), reach(to)]),
+        Command::Stop(grace) => tuple([atom("stop"), integer(grace)]),
+        Command::PtyIn(bytes) => tuple([atom("pty_in"), binary(bytes)]),
+        Command::PtyWinsize(size) => tuple([atom("pty_winsize"), option(size, window_size)]),
+        Command::Step(step) => self::step(step),
+    }
+}
+
+fn step(step: Step) -> Term {
+    match step {
+        Step::CapDropBounding(mask) => tuple([atom("cap_drop_bounding"), integer(mask)]),
+        Step::CapSetThread {
+            effective,
+            permitted,
+            inheritable,
+        } => tuple([
+            atom("cap_set_thread"),
+            integer(effective),
+            integer(permitted),
+            integer(inheritable),
+        ]),
+        Step::CapSetAmbient(mask) => tuple([atom("cap_set_ambient"), integer(mask)]),
+        Step::SeccompInstall(program) => tuple([atom("seccomp_install"), binary(program)]),
+    }
+}
+
+fn reach(reach: Reach) -> Term {
+    atom(match reach {
+        Reach::Process => "process",
+        Reach::Group => "group",
+        Reach::Tree => "tree",
+    })
+}
+
+fn window_size(size: WindowSize) -> Term {
+    tuple([size.rows, size.columns, size.x_pixels, size.y_pixels].map(integer))
+}
+
+// What the agent is to say, in words.
+
+fn event(words: &[&str]) -> Event {
+    match words {
+        ["spawned", pid] => Event::Spawned(number(pid)),
+        ["ready", pid] => Event::Ready(number(pid)),
+        ["running"] => Event::Running,
+        ["aborted", pid] => Event::Aborted(number(pid)),
+        ["exited", code] => Event::Exited(number(code)),
+        ["signaled", signal] => Event::Signaled(number(signal)),
+        ["error", errno, stage] => Event::Error(failure(errno, stage), None),
+        ["error", errno, stage, how, code] => {
+            let death = match *how {
+                "exited" => Death::Exited,
+                _ => Death::Signaled,
+            };
+            Event::Error(failure(errno, stage), Some(death(number(code))))
+        }
+        ["reply", reference, reply @ ..] => {
+            let reference = reference.parse().expect("a reference");
+            Event::Reply(reference, self::reply(reply))
+        }
+        _ => panic!("there is no such event: {words:?}"),
+    }
+}
+
+fn reply(words: &[&str]) -> Reply {
+    match words {
+        ["ok"] => Reply::Ok,
+        ["error", errno, stage] => Reply::Error(failure(errno, stage)),
+        ["pty_master", os_pid, fd, slave] => Reply::PtyMaster {
+            os_pid: os_pid.parse().expect("a pid"),
+            fd: number(fd),
+            slave: slave.to_string(),
+        },
+        _ => panic!("there is no such reply: {words:?}"),
+    }
+}
+
+fn failure(errno: &str, stage: &str) -> Failure {
+    let stage = stages().find(|s| s.name() == stage);
+    stage.expect("a stage").failed()(Errno::from_raw(number(errno)))
+}
+
+fn stages() -> impl Iterator<Item = Stage> {
+    (0..0x300).filter_map(Stage::from_code)
+}
+
+fn number(word: &str) -> i32 {
+    word.parse().expect("a number")
+}
+
+// Terms.
+
+fn atom(name: &str) -> Term {
+    Term::from(Atom::from(name))
+}
+
+fn boolean(value: bool) -> Term {
+    atom(if value { "true" } else { "false" })
+}
+
+fn integer<I: Into<BigInteger>>(value: I) -> Term {
+    Term::from(value.into())
+}
+
+fn binary(bytes: Vec<u8>) -> Term {
+    Term::from(Binary::from(bytes))
+}
+
+fn string(string: CString) -> Term {
+    binary(string.into_bytes())
+}
+
+fn strings(strings: Vec<CString>) -> Term {
+    list(strings.into_iter().map(string))
+}
+
+fn list(elements: impl Iterator<Item = Term>) -> Term {
+    Term::from(List::from(elements.collect::<Vec<_>>()))
+}
+
+fn tuple<const N: usize>(elements: [Term; N]) -> Term {
+    Term::from(Tuple::from(Vec::from(elements)))
+}
+
+fn option<T>(value: Option<T>, term: impl FnOnce(T) -> Term) -> Term {
+    value.map_or_else(|| atom("nil"), term)
+}

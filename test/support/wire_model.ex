@@ -1,0 +1,147 @@
+defmodule Linx.Test.WireModel do
+  @moduledoc false
+
+  # What the agent is to understand of a term: its decoder, said once more in Elixir.
+
+  import Bitwise
+
+  @namespaces [:net, :mount, :pid, :uts, :ipc, :user, :cgroup, :time]
+
+  @nothing %{
+    target: nil,
+    namespaces: nil,
+    argv: nil,
+    env: nil,
+    stdio: {:inherit, :inherit, :inherit},
+    cwd: nil,
+    no_new_privs: false,
+    orphan: :leave,
+    descendants: :leave,
+    causes: false
+  }
+
+  @doc "A request, all of its keys filled in, or `:malformed`."
+  def request({mode, options}) when mode in [:spawn, :enter] and is_map(options) do
+    unless Enum.all?(Map.keys(options), &is_atom/1), do: throw(:malformed)
+
+    understood =
+      for {key, value} <- :maps.to_list(options), is_map_key(@nothing, key), into: @nothing do
+        {key, value(key, value)}
+      end
+
+    if understood.argv in [nil, []], do: throw(:malformed)
+    {mode, place(understood, mode)}
+  catch
+    :malformed -> :malformed
+  end
+
+  def request(_term), do: :malformed
+
+  defp place(request, :spawn), do: %{request | target: nil, namespaces: request.namespaces || []}
+  defp place(%{target: nil}, :enter), do: throw(:malformed)
+  defp place(request, :enter), do: request
+
+  defp value(:argv, argv), do: list(argv, &string/1)
+  defp value(:env, env), do: list(env, &string/1)
+  defp value(:cwd, path), do: string(path)
+  defp value(:target, pid), do: one_of(pid, 1..0x7FFF_FFFF)
+  defp value(:namespaces, types), do: list(types, &one_of(&1, @namespaces))
+  defp value(:stdio, stdio), do: stdio(stdio)
+  defp value(key, fate) when key in [:orphan, :descendants], do: one_of(fate, [:kill, :leave])
+  defp value(_flag, flag), do: one_of(flag, [true, false])
+
+  defp stdio(:pty), do: :pty
+  defp stdio(all) when is_atom(all), do: {directive(all), directive(all), directive(all)}
+
+  defp stdio(each) do
+    # The last one counts.
+    each
+    |> list(fn
+      {fd, directive} when fd in [:stdin, :stdout, :stderr] -> {fd, directive(directive)}
+      _other -> throw(:malformed)
+    end)
+    |> Enum.reduce({:inherit, :inherit, :inherit}, fn
+      {:stdin, directive}, stdio -> put_elem(stdio, 0, directive)
+      {:stdout, directive}, stdio -> put_elem(stdio, 1, directive)
+      {:stderr, directive}, stdio -> put_elem(stdio, 2, directive)
+    end)
+  end
+
+  defp directive({:connect_unix, path}), do: {:connect_unix, string(path)}
+  defp directive(other), do: one_of(other, [:inherit, :devnull])
+
+  defp string(list) when is_list(list) do
+    string(:erlang.list_to_binary(list(list, &one_of(&1, 0..255))))
+  end
+
+  defp string(bytes) do
+    if is_binary(bytes) and :binary.match(bytes, <<0>>) == :nomatch,
+      do: bytes,
+      else: throw(:malformed)
+  end
+
+  defp list(list, fun) when length(list) >= 0, do: Enum.map(list, fun)
+  defp list(_other, _fun), do: throw(:malformed)
+
+  defp one_of(term, allowed), do: if(term in allowed, do: term, else: throw(:malformed))
+
+  @doc "A command, as `{Ref, Command}`, or `{Ref, :unknown}`; without a call Ref is nil."
+  def command({:call, ref, command}) when is_integer(ref) and ref in 0..0xFFFF_FFFF_FFFF_FFFF do
+    {ref, plain_command(command)}
+  end
+
+  def command(command), do: {nil, plain_command(command)}
+
+  defp plain_command(command) do
+    case command do
+      name when name in [:proceed, :abort, :pty_master] ->
+        name
+
+      {:signal, number} ->
+        known({:signal, number, :process}, signed32?(number))
+
+      {:signal, number, to} ->
+        known(command, signed32?(number) and to in [:process, :group, :tree])
+
+      {:stop, grace} ->
+        known(command, unsigned64?(grace))
+
+      {:pty_in, bytes} ->
+        known(command, is_binary(bytes))
+
+      {:pty_winsize, {_, _, _, _} = size} ->
+        winsize(size)
+
+      {:cap_drop_bounding, mask} ->
+        known(command, unsigned64?(mask))
+
+      {:cap_set_ambient, mask} ->
+        known(command, unsigned64?(mask))
+
+      {:cap_set_thread, e, p, i} ->
+        known(command, Enum.all?([e, p, i], &unsigned64?/1))
+
+      {:seccomp_install, program} ->
+        known(command, is_binary(program))
+
+      _other ->
+        :unknown
+    end
+  end
+
+  defp known(command, known?), do: if(known?, do: command, else: :unknown)
+
+  # Integers that are no size are still a command, as far as they have the shorter form of the format.
+  defp winsize(size) do
+    cells = Tuple.to_list(size)
+
+    cond do
+      not Enum.all?(cells, &(is_integer(&1) and abs(&1) < 1 <<< (8 * 255))) -> :unknown
+      Enum.all?(cells, &(&1 in 0..65_535)) -> {:pty_winsize, size}
+      true -> {:pty_winsize, nil}
+    end
+  end
+
+  defp signed32?(term), do: is_integer(term) and term in -0x8000_0000..0x7FFF_FFFF
+  defp unsigned64?(term), do: is_integer(term) and term in 0..0xFFFF_FFFF_FFFF_FFFF
+end
