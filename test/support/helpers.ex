@@ -143,6 +143,13 @@ defmodule Linx.Test.Helpers do
   @doc "A word that no other test uses."
   def marker, do: "marker-#{System.pid()}-#{unique()}"
 
+  @doc "A number that no other test uses, for `sleep`; all have one length, so that none is a part of another."
+  def mark do
+    pid = String.pad_leading(System.pid(), 7, "0")
+    unique = rem(unique(), 10_000_000)
+    "9" <> pid <> String.pad_leading("#{unique}", 7, "0")
+  end
+
   defp read_all(socket, seen) do
     case :gen_tcp.recv(socket, 0, @patience) do
       {:ok, bytes} -> read_all(socket, seen <> bytes)

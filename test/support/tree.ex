@@ -200,13 +200,6 @@ defmodule Linx.Test.Tree do
   defp defaults(:pty), do: [stdio: :pty, grace: 200]
   defp defaults(_kind), do: [grace: 200]
 
-  # All digits, for sleep, and of one length, so that none is a part of another.
-  defp mark do
-    pid = String.pad_leading(System.pid(), 7, "0")
-    unique = rem(System.unique_integer([:positive]), 10_000_000)
-    "9" <> pid <> String.pad_leading("#{unique}", 7, "0")
-  end
-
   # Processes, each with the time of its birth: a pid alone may become another's.
 
   defp identify(pids) do
