@@ -11,6 +11,7 @@ defmodule Linx.Agent.WirePropertyTest do
   alias Linx.Test.WireModel
 
   @moduletag :property
+  @moduletag timeout: :infinity
   @patience 60_000
 
   defp mirror(_context) do
