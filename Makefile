@@ -4,10 +4,11 @@
 #   make test               every test: Rust, Elixir, the example project, then as an unprivileged user
 #   make test-unprivileged  only the last of these; needs root
 #   make lint               formatting, clippy, and no warning anywhere
+#   make fuzz               fuzz what the agent is told, each of three targets for FUZZ_SECONDS (600)
 #   make setup              install what is missing: Elixir and a C linker; Rust you bring
 #   make clean              remove everything that was built
 #
-# demo, test and lint begin with setup, which is quick and silent when nothing is missing.
+# Most of them begin with setup, which is quick and silent when nothing is missing.
 
 # The BEAM warns when its locale is not UTF-8.
 export LANG := C.UTF-8
@@ -15,7 +16,9 @@ export LANG := C.UTF-8
 # Where rustup puts cargo, for a shell that has not heard of it yet.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
-.PHONY: help demo test test-unprivileged lint setup clean
+FUZZ_SECONDS ?= 600
+
+.PHONY: help demo test test-unprivileged lint fuzz setup clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -41,6 +44,10 @@ lint:
 	MIX_ENV=test mix compile --warnings-as-errors --force
 	cd examples/hello_linx && mix compile --warnings-as-errors --force
 	cd examples/hello_linx && MIX_ENV=test mix compile --warnings-as-errors --force
+
+fuzz:
+	@bin/setup c++
+	@bin/fuzz $(FUZZ_SECONDS)
 
 setup:
 	@bin/setup

@@ -1,0 +1,132 @@
+//! Any sequence of inputs against the state machine, held against the model of a host.
+#![no_main]
+
+use arbitrary::{Result, Unstructured};
+use libfuzzer_sys::fuzz_target;
+use linx_process::session::model::Model;
+use linx_process::session::{Death, Input, Policy};
+use linx_process::wire::frame::{Reader, TooBig};
+use linx_process::wire::{decode, Command, Inbound, Leftover, Reach, Stage, Step};
+
+fuzz_target!(|input: &[u8]| {
+    let _ = run(&mut Unstructured::new(input));
+});
+
+fn run(u: &mut Unstructured) -> Result<()> {
+    let [kill, sweep, causes, pty, possible, ..] = bits(u.arbitrary()?);
+    let leftover = |kill| {
+        if kill {
+            Leftover::Kill
+        } else {
+            Leftover::Leave
+        }
+    };
+    let mut model = Model::new(Policy {
+        orphan: leftover(kill),
+        descendants: leftover(sweep),
+        causes,
+        pty,
+    });
+    let mut reader = Reader::default();
+    let mut inputs = Vec::new();
+    while !u.is_empty() {
+        if u.ratio(1, 4)? {
+            // As the host does: whatever is complete after one read, one after the other.
+            let length = u.arbitrary::<u8>()?.into();
+            let length = u.len().min(length);
+            reader.feed(u.bytes(length)?);
+            read(&mut reader, &mut inputs);
+        } else {
+            inputs.push(input(u)?);
+        }
+        for input in inputs.drain(..) {
+            if !possible || model.is_possible(&input) {
+                model.feed(input);
+            }
+        }
+    }
+    if possible {
+        model.end();
+    }
+    Ok(())
+}
+
+fn read(reader: &mut Reader, inputs: &mut Vec<Input>) {
+    while let Some(frame) = reader.next_frame() {
+        inputs.push(match frame.map(|frame| decode::command(&frame)) {
+            Ok(Ok(inbound)) => Input::Frame(inbound),
+            Ok(Err(_)) => Input::Malformed,
+            Err(TooBig) => {
+                *reader = Reader::default();
+                inputs.push(Input::TooBig);
+                return;
+            }
+        });
+    }
+}
+
+fn bits(byte: u8) -> [bool; 8] {
+    std::array::from_fn(|bit| byte >> bit & 1 == 1)
+}
+
+fn input(u: &mut Unstructured) -> Result<Input> {
+    let failure = Stage::from_code(u.int_in_range(1..=36)?)
+        .unwrap_or(Stage::Fork)
+        .failed()(nix::errno::Errno::EPERM);
+    Ok(match u.int_in_range(0..=20)? {
+        0..=7 => {
+            let call = u.arbitrary()?;
+            Input::Frame(match command(u)? {
+                Some(command) => Inbound::Command(call, command),
+                None => Inbound::Unknown(call),
+            })
+        }
+        8 => Input::Malformed,
+        9 => Input::TooBig,
+        10 => Input::Hangup,
+        11 => Input::LaunchFailed(failure, u.arbitrary()?),
+        12 => Input::Spawned(u.arbitrary()?),
+        13 => Input::ChildReady(u.arbitrary()?),
+        14 => Input::StepDone,
+        15 => Input::StepRefused(failure),
+        16 => Input::Execed,
+        17 => {
+            let death = if u.arbitrary()? {
+                Death::Exited(u.arbitrary()?)
+            } else {
+                Death::Signaled(u.arbitrary()?)
+            };
+            Input::Gone(death, u.arbitrary::<bool>()?.then_some(failure))
+        }
+        18 => Input::Expired,
+        19 => Input::Swept,
+        _ => match u.int_in_range(0..=2)? {
+            0 => Input::Drained,
+            1 => Input::Stuck,
+            _ => Input::Deaf,
+        },
+    })
+}
+
+fn command(u: &mut Unstructured) -> Result<Option<Command>> {
+    let reach = |u: &mut Unstructured| {
+        u.choose(&[Reach::Process, Reach::Group, Reach::Tree])
+            .copied()
+    };
+    Ok(Some(match u.int_in_range(0..=10)? {
+        0 => Command::Proceed,
+        1 => Command::Abort,
+        2 => Command::Step(Step::CapSetAmbient(u.arbitrary()?)),
+        3 => Command::Step(Step::SeccompInstall(u.arbitrary()?)),
+        4 => Command::Signal(u.int_in_range(-1..=66)?, reach(u)?),
+        5 => Command::Stop(u.arbitrary()?),
+        6 => Command::PtyIn(u.arbitrary()?),
+        7 => Command::PtyWinsize(None),
+        8 => Command::PtyMaster,
+        9 => {
+            // More signals than are kept.
+            Command::Signal(34, reach(u)?)
+        }
+        _ => return Ok(None),
+    }))
+}
