@@ -5,6 +5,8 @@
 #   make test-unprivileged  only the last of these; needs root
 #   make lint               formatting, clippy, and no warning anywhere
 #   make fuzz               fuzz what the agent is told, each of three targets for FUZZ_SECONDS (600)
+#   make asan               Rust tests of what is fuzzed, under AddressSanitizer
+#   make miri               the same under Miri; needs a nightly Rust
 #   make setup              install what is missing: Elixir and a C linker; Rust you bring
 #   make clean              remove everything that was built
 #
@@ -18,7 +20,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 FUZZ_SECONDS ?= 600
 
-.PHONY: help demo test test-unprivileged lint fuzz setup clean
+.PHONY: help demo test test-unprivileged lint fuzz asan miri setup clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -48,6 +50,16 @@ lint:
 fuzz:
 	@bin/setup c++
 	@bin/fuzz $(FUZZ_SECONDS)
+
+# A stable Rust brings the sanitizer, and takes the flag when it is told to take those of nightly.
+asan: setup
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo test --locked --package linx_process --lib \
+	  --target $$(rustc -vV | sed -n 's/^host: //p') --target-dir target/asan -- wire:: session::
+
+miri:
+	@cargo +nightly miri --version >/dev/null 2>&1 || { \
+	  echo "make miri: Miri is missing: rustup toolchain install nightly --component miri,rust-src" >&2; exit 1; }
+	cargo +nightly miri test --locked --package linx_process --lib --target-dir target/miri -- wire:: session::
 
 setup:
 	@bin/setup

@@ -427,6 +427,7 @@ mod tests {
 
     /// With every check of the model, in every state that a host can bring a session to.
     #[test]
+    #[cfg_attr(miri, ignore = "takes hours")]
     fn every_session_ends_with_one_terminal_event_and_every_call_with_one_reply() {
         for policy in policies() {
             let states = explore(Model::new(policy), &inputs(), |model| {
@@ -442,6 +443,7 @@ mod tests {
 
     /// A host that is wrong may hang a session, but not make it say two things.
     #[test]
+    #[cfg_attr(miri, ignore = "takes hours")]
     fn not_even_an_impossible_order_of_inputs_gives_two_terminal_events_or_replies() {
         for policy in policies() {
             let start = Model {
