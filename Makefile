@@ -7,6 +7,7 @@
 #   make fuzz               fuzz what the agent is told, each of three targets for FUZZ_SECONDS (600)
 #   make asan               Rust tests of what is fuzzed, under AddressSanitizer
 #   make miri               the same under Miri; needs a nightly Rust
+#   make audit              licences, sources and withdrawn versions of the crates
 #   make setup              install what is missing: Elixir and a C linker; Rust you bring
 #   make clean              remove everything that was built
 #
@@ -20,7 +21,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 FUZZ_SECONDS ?= 600
 
-.PHONY: help demo test test-unprivileged lint fuzz asan miri setup clean
+.PHONY: help demo test test-unprivileged lint fuzz asan miri audit setup clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -60,6 +61,9 @@ miri:
 	@cargo +nightly miri --version >/dev/null 2>&1 || { \
 	  echo "make miri: Miri is missing: rustup toolchain install nightly --component miri,rust-src" >&2; exit 1; }
 	cargo +nightly miri test --locked --package linx_process --lib --target-dir target/miri -- wire:: session::
+
+audit: setup
+	@bin/audit
 
 setup:
 	@bin/setup
