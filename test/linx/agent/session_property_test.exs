@@ -81,7 +81,7 @@ defmodule Linx.Agent.SessionPropertyTest do
         {2, [[sleep], silent(), [Type.elements([:abort, {:stop, 60_000}])]]},
         {2, [[sleep], steps(), [{:seccomp_install, "bad"}]]},
         {4, [[reading], typed(), [:proceed], typed(), [{:pty_in, <<4>>}]]},
-        {1, [[Terms.grafted(Terms.term(), :nonsense)]]}
+        {1, [[{:nonsense, Terms.term()}]]}
       ])
       |> map(fn script -> script |> Enum.concat() |> Enum.with_index(&numbered/2) end)
     end
@@ -161,7 +161,8 @@ defmodule Linx.Agent.SessionPropertyTest do
 
   describe "a session" do
     test "has one end, tells it last, and leaves nothing" do
-      for_all({life(), conversation(), Type.elements([:stop, :stop, :hang_up])}, 200, &live/1)
+      farewell = Type.elements([:stop, :wait_and_stop, :wait_and_stop, :hang_up])
+      for_all({life(), conversation(), farewell}, 200, &live/1)
     end
 
     # A program and the fields of a request; MARK stands for a number that marks its processes.
@@ -172,14 +173,16 @@ defmodule Linx.Agent.SessionPropertyTest do
           {2, map(Type.choose(0, 255), &[argv: ["/bin/sh", "-c", "exit #{&1}"], code: &1])},
           {4, [argv: ["/bin/sleep", "MARK"]]},
           {2, [argv: ["/bin/sh", "-c", "trap '' TERM; sleep MARK"]]},
-          {4, [argv: ["/bin/sh", "-c", "sleep MARK & (setsid sleep MARK &); exit 3"], code: 3]},
+          {6, [argv: ["/bin/sh", "-c", "sleep MARK & (setsid sleep MARK &); exit 3"], code: 3]},
+          {2, [argv: ["/bin/sh", "-c", "(trap '' TERM; exec sleep MARK) & sleep MARK"]]},
           {2, [argv: ["/bin/cat"], stdio: :pty]},
           {2, [argv: ["/bin/sleep", "MARK"], stdio: :pty]},
           {1, [argv: ["/does/not/exist"], error: :execve]},
           {1, [argv: ["/bin/true"], cwd: "/does/not/exist", error: :chdir]}
         ])
 
-      namespaces = if privileged?(), do: Type.elements([[], [], [:pid], [:uts, :pid]]), else: []
+      namespaces = if privileged?(), do: [[:pid], [:uts, :pid]], else: []
+      namespaces = Type.frequency([{4, []} | Enum.map(namespaces, &{1, &1})])
       map({program, leftover(), leftover(), Type.boolean(), namespaces}, &life/1)
     end
 
@@ -192,50 +195,79 @@ defmodule Linx.Agent.SessionPropertyTest do
 
     defp privileged?, do: :root not in ExUnit.configuration()[:exclude]
 
-    # What is told, and what is waited for in between.
+    # What is told, and what is waited for in between. In a gentle one nothing but signals, and what a
+    # program does itself, brings the end.
     defp conversation do
-      command =
-        Type.frequency([
-          {8, :proceed},
-          {2, :abort},
-          {4, {:signal, Type.choose(-1, 66)}},
-          {3, {:signal, Type.choose(1, 64), Type.elements([:process, :group, :tree])}},
-          {2, {:stop, Type.elements([0, 1, 20, 0xFFFF_FFFF_FFFF_FFFF])}},
-          {2, {:cap_drop_bounding, Type.elements([0, 1, 0xFFFF_FFFF_FFFF_FFFF])}},
-          {1, {:cap_set_thread, Terms.unsigned(64), Terms.unsigned(64), 0}},
-          {2, {:cap_set_ambient, Type.elements([0, 1])}},
-          {3, {:seccomp_install, Type.elements([@allow, @allow, @deny, ""])}},
-          {1, {:seccomp_install, Type.binary()}},
-          {3,
-           {:pty_in, Type.elements(["line\n", "word", <<3>>, <<4>>, <<26>>, <<28>>, <<0, 255>>])}},
-          {2, {:pty_winsize, {Type.choose(0, 70_000), 80, 0, 0}}},
-          {2, :pty_master},
-          {1, Terms.term()},
-          {1, Terms.grafted(Terms.plain_command(), Terms.term())}
-        ])
+      gentle = moment(gentle(), [])
 
       moment =
-        Type.frequency([
-          {50, {:say, {:call, command}}},
-          {25, {:say, command}},
-          {4, {:say, {:broken, Type.elements(["", "x", <<131>>, <<131, 104>>, <<131, 80, 0>>])}}},
-          {1, {:say, :too_big}},
-          {20, {:await, Type.elements([:spawned, :ready, :running, :exited])}}
-        ])
+        Type.oneof([gentle, moment(Type.oneof([gentle(), rough()]), [{1, {:say, broken()}}])])
 
-      Type.resize(14, Type.list(moment))
+      proceed = Type.elements([[{:say, :proceed}], [{:say, {:call, :proceed}}]])
+
+      Type.oneof([
+        {few(gentle), proceed, few(gentle)},
+        {few(gentle), proceed, few(moment)},
+        {few(moment), proceed, few(moment)},
+        {few(moment)}
+      ])
+      |> map(&Enum.concat(Tuple.to_list(&1)))
+    end
+
+    defp few(moment), do: Type.resize(8, Type.list(moment))
+
+    defp moment(command, more) do
+      await = {:await, Type.elements([:spawned, :ready, :running, :exited])}
+      Type.frequency([{10, {:say, {:call, command}}}, {5, {:say, command}}, {4, await}] ++ more)
+    end
+
+    defp gentle do
+      typed = Type.elements(["line\n", "word", <<3>>, <<4>>, <<26>>, <<28>>, <<0, 255>>])
+
+      Type.frequency([
+        {2, :proceed},
+        {2, {:signal, Type.elements([-1, 0, 17, 18, 23, 28, 65])}},
+        {1, {:signal, Type.choose(1, 64), Type.elements([:process, :group, :tree])}},
+        {1, {:cap_set_ambient, 0}},
+        {1, {:seccomp_install, @allow}},
+        {2, {:pty_in, typed}},
+        {1, {:pty_winsize, {Type.choose(0, 70_000), 80, 0, 0}}},
+        {1, :pty_master}
+      ])
+    end
+
+    defp rough do
+      Type.frequency([
+        {2, :abort},
+        {4, {:stop, Type.elements([0, 1, 20, 0xFFFF_FFFF_FFFF_FFFF])}},
+        {1, {:cap_drop_bounding, Type.elements([0, 1, 0xFFFF_FFFF_FFFF_FFFF])}},
+        {1, {:cap_set_thread, Terms.unsigned(64), Terms.unsigned(64), 0}},
+        {1, {:cap_set_ambient, 1}},
+        {2, {:seccomp_install, Type.oneof([@deny, "", Type.binary()])}},
+        {1, Type.oneof([Terms.term(), Terms.grafted(Terms.plain_command(), Terms.term())])}
+      ])
+    end
+
+    defp broken do
+      Type.frequency([
+        {8, {:broken, Type.elements(["", "x", <<131>>, <<131, 104>>, <<131, 80, 0>>])}},
+        {1, :too_big}
+      ])
     end
 
     defp live({{fields, facts}, moments, farewell}) do
       mark = mark()
       argv = Enum.map(fields.argv, &String.replace(&1, "MARK", mark))
       moments = Enum.with_index(moments, fn {what, of}, index -> {what, numbered(of, index)} end)
+      wait = if farewell == :wait_and_stop, do: [await: :running, await: :exited], else: []
       agent = start()
       {:os_pid, os_pid} = Port.info(agent, :os_pid)
 
       try do
         write(agent, frame({:spawn, %{fields | argv: argv}}))
-        {frames, rest, said} = Enum.reduce(moments, {[], "", []}, &moment(agent, facts, &1, &2))
+
+        {frames, rest, said} =
+          Enum.reduce(moments ++ wait, {[], "", []}, &moment(agent, facts, &1, &2))
 
         if farewell == :hang_up and is_binary(rest) do
           close(agent)
@@ -250,10 +282,13 @@ defmodule Linx.Agent.SessionPropertyTest do
         else
           stop = {:call, length(moments), {:stop, 0}}
           if is_binary(rest), do: write(agent, frame(stop))
-          {more, status} = if is_binary(rest), do: read(agent, rest), else: {[], rest}
-          assert_told(frames ++ more, status, Enum.reverse([stop | said]), fields, facts)
-          for {:status, :spawned, pid} <- frames ++ more, do: refute(alive?(pid))
+          {more, rest} = if is_binary(rest), do: read(agent, rest, &terminal?/1), else: {[], rest}
+          # At this very moment, and not when the agent has gone, too.
           if fields.descendants == :kill, do: assert(processes(mark) == [])
+          {last, status} = if is_binary(rest), do: read(agent, rest), else: {[], rest}
+          frames = frames ++ more ++ last
+          assert_told(frames, status, Enum.reverse([stop | said]), fields, facts)
+          for {:status, :spawned, pid} <- frames, do: refute(alive?(pid))
           eventually(fn -> not File.exists?("/proc/#{os_pid}") end)
         end
       after
