@@ -3,6 +3,8 @@ defmodule Linx.Agent.WirePropertyTest do
   # answers with what the agent makes of what it is given.
   use ExUnit.Case, async: true
 
+  @compile {:no_warn_undefined, :proper_types}
+
   import Linx.Test.Property
   import Linx.Test.Terms
 

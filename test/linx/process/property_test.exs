@@ -2,6 +2,8 @@ defmodule Linx.Process.PropertyTest do
   # What holds for every session, with any options, whoever calls what.
   use ExUnit.Case, async: true
 
+  @compile {:no_warn_undefined, :proper_types}
+
   import Linx.Test.Helpers
   import Linx.Test.Property
   import Linx.Test.Tree, only: [kill: 2]
