@@ -41,6 +41,7 @@ test-unprivileged: setup
 lint:
 	bin/setup rustfmt clippy
 	cargo fmt --all --check
+	cargo fmt --manifest-path native/linx_process/fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	mix format --check-formatted
 	mix compile --warnings-as-errors --force
