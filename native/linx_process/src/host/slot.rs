@@ -8,7 +8,7 @@ use crate::child::order::{Order, Report};
 use crate::child::page::Page;
 use crate::confine::seccomp;
 use crate::launch::{launch, Launched, Launching};
-use crate::reap::sweep::{Progress, Sweep};
+use crate::reap::sweep::{Progress, Sweep, PATIENCE};
 use crate::reap::tree;
 use crate::session::{exit_code, valid_signal, Effect, Input, Policy, Session};
 use crate::subreaper::Obituary;
@@ -48,6 +48,8 @@ pub struct Slot {
     child_pid: libc::pid_t,
     timer: Option<Instant>,
     sweep: Option<(Sweep, Instant)>,
+    /// When a main process that has been killed should be dead.
+    doomed: Option<Instant>,
     /// When to look again whether a dead main process can be reaped.
     traced: Option<Instant>,
     /// Whether the session goes on when no child is left.
@@ -76,6 +78,7 @@ impl Slot {
             child_pid: 0,
             timer: None,
             sweep: None,
+            doomed: None,
             traced: None,
             awaits_others: false,
             exit_code: None,
@@ -130,7 +133,10 @@ impl Slot {
     /// When [`Slot::turn`] has something to do although nothing happens.
     pub fn deadline(&self) -> Option<Instant> {
         let sweep = self.sweep.as_ref().map(|(_, due)| *due);
-        [self.timer, self.traced, sweep].into_iter().flatten().min()
+        [self.timer, self.doomed, self.traced, sweep]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Tells the state machine, and carries out what it decides.
@@ -167,6 +173,10 @@ impl Slot {
         if self.timer.is_some_and(|timer| timer <= now) {
             self.timer = None;
             self.feed(Input::Expired, world);
+        }
+        if self.doomed.is_some_and(|due| due <= now) {
+            self.doomed = None;
+            self.feed(Input::Stuck, world);
         }
         if self.traced.is_some_and(|due| due <= now) {
             self.main_ended(world);
@@ -208,7 +218,10 @@ impl Slot {
             Effect::Emit(event) => world.outbox.push(&event),
             Effect::Step(step) => return self.tell_step(step),
             Effect::Proceed => self.tell(&Order::Proceed),
-            Effect::Kill => drop(self.signal_main(libc::SIGKILL)),
+            Effect::Kill => {
+                let _ = self.signal_main(libc::SIGKILL);
+                self.doomed = Instant::now().checked_add(PATIENCE);
+            }
             Effect::AwaitOthers => self.awaits_others = true,
             Effect::Sweep => {
                 self.awaits_others = false;
@@ -560,6 +573,7 @@ impl Slot {
             wait::await_end(subreaper.pidfd.as_fd());
         }
         self.timer = None;
+        self.doomed = None;
         self.sweep = None;
         self.exit_code = Some(code);
     }

@@ -88,7 +88,7 @@ pub enum Effect {
     /// Tell the parked child.
     Step(Step),
     Proceed,
-    /// SIGKILL to the main process, which has not executed anything.
+    /// SIGKILL to the main process, which has not executed anything; `Gone` follows, or `Stuck`.
     Kill,
     /// Kill the main process and all it has started; `Swept` follows.
     Sweep,
@@ -281,7 +281,7 @@ impl Session {
             }
             (Input::Swept, Phase::Clearing) => self.drain(out),
             (Input::Swept, Phase::Launching) if self.sweeping => self.finish(out),
-            (Input::Stuck, _) if self.sweeping => self.give_up(out),
+            (Input::Stuck, _) if self.sweeping || self.ending.is_some() => self.give_up(out),
             (Input::Drained, Phase::Draining) => self.finish(out),
             _ => {}
         }

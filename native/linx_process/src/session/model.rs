@@ -105,7 +105,7 @@ impl Model {
             Input::Deaf => self.main == Main::Running && self.doomed,
             Input::Expired => self.timer,
             Input::Swept => self.sweep || self.others,
-            Input::Stuck => self.sweep,
+            Input::Stuck => self.sweep || (self.killed && self.is_alive()),
             Input::Drained => self.drain,
         }
     }

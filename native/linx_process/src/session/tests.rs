@@ -392,6 +392,13 @@ fn a_workload_that_cannot_be_killed_does_not_hold_up_the_session() {
     let mut alone = bench(killing()).running();
     alone.feed(Input::Hangup);
     assert_eq!(alone.feed(Input::Stuck), [Effect::Finish(1)]);
+    let mut parked = bench(plain()).parked();
+    parked.feed(command(Command::Abort));
+    let stuck = Event::Error(Stage::Sweep.failed()(Errno::ETIMEDOUT), None);
+    assert_eq!(
+        parked.feed(Input::Stuck),
+        [Effect::Emit(stuck), Effect::Finish(4)]
+    );
 }
 
 #[test]
