@@ -389,15 +389,19 @@ defmodule Linx.Agent.SessionPropertyTest do
       signals = for {:signal, number, _to} <- said, do: number
       typed = for {:pty_in, bytes} <- said, into: "", do: bytes
 
+      # What may kill a program that is not sent a signal, and also the child that is about to become one.
+      killed? = fn signal ->
+        (signal == 2 and typed =~ <<3>>) or (signal == 3 and typed =~ <<28>>) or
+          (signal == 9 and stopped?) or (signal == 31 and {:seccomp_install, @deny} in said)
+      end
+
       case ending do
         {:status, :exited, code} ->
           # A shell says by a code from 129 on that its child was killed.
           code == Map.get(facts, :code, 0) or (code in 129..192 and hd(fields.argv) == "/bin/sh")
 
         {:status, :signaled, signal} ->
-          signal in signals or (stopped? and signal in [9, 15]) or
-            (signal == 31 and {:seccomp_install, @deny} in said) or
-            (signal == 2 and typed =~ <<3>>) or (signal == 3 and typed =~ <<28>>)
+          signal in signals or killed?.(signal) or (signal == 15 and stopped?)
 
         {:status, :aborted, _pid} ->
           stopped? or :abort in said
@@ -416,8 +420,7 @@ defmodule Linx.Agent.SessionPropertyTest do
           not ran? and (facts[:error] == stage or not fields.causes)
 
         {:error, @eio, :execve, {:signaled, signal}} ->
-          not ran? and
-            ((signal == 31 and {:seccomp_install, @deny} in said) or (signal == 9 and stopped?))
+          not ran? and killed?.(signal)
 
         _other ->
           false
