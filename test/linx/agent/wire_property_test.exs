@@ -107,18 +107,21 @@ defmodule Linx.Agent.WirePropertyTest do
       end)
     end
 
-    test "nothing, of a term that is compressed or local", %{mirror: mirror} do
+    test "nothing, of a term that is compressed", %{mirror: mirror} do
       for_all(Type.oneof([request(), command()]), 300, fn term ->
         compressed = :erlang.term_to_binary(term, [:compressed])
         # What does not get smaller is not compressed.
         compressed? = match?(<<131, 80, _::binary>>, compressed)
         assert understood(mirror, ?c, compressed) == :malformed == compressed?
-
-        for options <- local() do
-          assert understood(mirror, ?r, :erlang.term_to_binary(term, options)) == :malformed
-          assert understood(mirror, ?c, :erlang.term_to_binary(term, options)) == :malformed
-        end
       end)
+    end
+
+    # Not of any term: OTP 27.3 aborts when one with an external fun in it is made local.
+    test "nothing, of a term that is local", %{mirror: mirror} do
+      for options <- local(), term <- [{:spawn, %{argv: ["x"]}}, :proceed] do
+        assert understood(mirror, ?r, :erlang.term_to_binary(term, options)) == :malformed
+        assert understood(mirror, ?c, :erlang.term_to_binary(term, options)) == :malformed
+      end
     end
 
     test "nothing, or the same as the BEAM, of damaged bytes", %{mirror: mirror} do
