@@ -9,6 +9,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A tree that goes on growing is not looked at for ever.
 const MAX_LOOKS: usize = 32;
+/// So many processes are pinned at a time, by a descriptor each.
+const PINNED: usize = 512;
 
 /// How to look for children.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,16 +79,22 @@ pub fn signal_all(spared: Option<libc::pid_t>, signal: libc::c_int) {
 
 /// Sends `signal` to `pids`, members of `tree`. Each is pinned first, and must still be
 /// a child of the tree then: its pid may have passed on to a stranger.
+///
+/// They are pinned before anybody is signalled: what a dying parent leaves does not come to an agent
+/// that is no subreaper, and would not be known any more.
 pub fn signal(pids: &[libc::pid_t], tree: &[libc::pid_t], signal: libc::c_int) {
     // A child of our own keeps its pid until we reap it, also when `/proc` does not show it to us.
     let own = listed_children(nix::unistd::getpid().as_raw());
-    for &pid in pids {
-        let pidfd = if own.contains(&pid) {
-            pidfd::open(pid)
+    let pinned = |pid: &libc::pid_t| {
+        if own.contains(pid) {
+            pidfd::open(*pid)
         } else {
-            pin(pid, tree)
-        };
-        if let Ok(pidfd) = pidfd {
+            pin(*pid, tree)
+        }
+    };
+    for some in pids.chunks(PINNED) {
+        let pidfds: Vec<_> = some.iter().flat_map(pinned).collect();
+        for pidfd in pidfds {
             // It may have ended by now, or become another user's: nothing to do about either.
             let _ = pidfd::send_signal(pidfd.as_fd(), signal);
         }
