@@ -1,0 +1,733 @@
+#include "play.h"
+
+#include "agent.h"
+#include "filter.h"
+#include "process.h"
+#include "term.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    PATIENCE = 10000,    /* for a scenario, in milliseconds */
+    LONG_OUTPUT = 4096,
+    LEFT_BEHIND = 2000,  /* what is still there after this time is not about to end */
+    MAX_NAMES = 32,
+};
+
+struct event {
+    struct text line;
+    int count; /* so many of them */
+    bool is_pty_out;
+    struct text bytes;
+};
+
+struct play {
+    struct agent agent;
+    struct circumstances circumstances;
+    struct encoding encoding;
+    struct name names[MAX_NAMES];
+    int name_count;
+    char directory[32];
+    int binary, output, errors, listener, connection;
+    pid_t child, target;
+    struct event *events;
+    int event_count;
+    int expected_count;
+    struct text outgoing;
+    size_t head_start; /* bytes of the next frame that have been sent already */
+    bool is_started, is_slow, is_late;
+    struct timespec start;
+};
+
+static long elapsed(const struct timespec *since)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (now.tv_sec - since->tv_sec) * 1000 + (now.tv_nsec - since->tv_nsec) / 1000000;
+}
+
+static struct name *name(struct play *p, const char *name)
+{
+    for (int i = 0; i < p->name_count; i++)
+        if (strcmp(p->names[i].name, name) == 0)
+            return &p->names[i];
+    if (p->name_count == MAX_NAMES)
+        die("more than %d names", MAX_NAMES);
+    struct name *new = &p->names[p->name_count++];
+    *new = (struct name){0};
+    snprintf(new->name, sizeof new->name, "%s", name);
+    return new;
+}
+
+static void name_integer(struct play *p, const char *what, long long integer)
+{
+    struct name *new = name(p, what);
+    new->is_integer = true;
+    new->integer = integer;
+}
+
+static void name_bytes(struct play *p, const char *what, const void *bytes, size_t length)
+{
+    struct name *new = name(p, what);
+    new->bytes.length = 0;
+    text_add(&new->bytes, bytes, length);
+}
+
+static void name_path(struct play *p, const char *what, const char *file)
+{
+    char path[128];
+    int length = snprintf(path, sizeof path, "%s/%s", p->directory, file);
+    name_bytes(p, what, path, (size_t)length);
+}
+
+static void path_of(const struct play *p, const char *file, char path[128])
+{
+    snprintf(path, 128, "%s/%s", p->directory, file);
+}
+
+/* $ns_uts is what a process reads from /proc/self/ns/uts when its namespace is not a new one. */
+static void name_namespaces(struct play *p)
+{
+    static const char *const FILES[] = {"user", "mnt", "uts", "ipc", "cgroup", "net", "time", "pid"};
+    for (size_t i = 0; i < sizeof FILES / sizeof *FILES; i++) {
+        char path[32], link[64], what[24];
+        snprintf(path, sizeof path, "/proc/self/ns/%s", FILES[i]);
+        snprintf(what, sizeof what, "ns_%s", FILES[i]);
+        ssize_t length = readlink(path, link, sizeof link);
+        name_bytes(p, what, link, length > 0 ? (size_t)length : 0);
+    }
+}
+
+/* Hearing. */
+
+/* Numbers that are different each time. */
+static void normalise(struct text *line, pid_t child)
+{
+    struct text out = {0};
+    char pid[24];
+    snprintf(pid, sizeof pid, ", %d}", child);
+    const char *text = text_string(line), *found;
+    if (starts_with(text, "{:status, ") && child > 1 && (found = strstr(text, pid))) {
+        text_print(&out, "%.*s, <pid>}", (int)(found - text), text);
+    } else if ((found = strstr(text, "%{fd: "))) {
+        text_print(&out, "%.*s%%{fd: <fd>, os_pid: <pid>, slave: \"/dev/pts/<n>\"}}}",
+                   (int)(found - text), text);
+    } else {
+        return;
+    }
+    text_free(line);
+    *line = out;
+}
+
+static void add_event(struct play *p, const struct event *event)
+{
+    p->events = reallocarray(p->events, (size_t)p->event_count + 1, sizeof *p->events);
+    if (!p->events)
+        die("no memory for events");
+    p->events[p->event_count++] = *event;
+}
+
+/* Into how many pieces output falls is nobody's promise. */
+static void heard_output(struct play *p, struct event *event)
+{
+    struct event *last = p->event_count > 0 ? &p->events[p->event_count - 1] : NULL;
+    if (last && last->is_pty_out) {
+        text_add(&last->bytes, event->bytes.bytes, event->bytes.length);
+        text_free(&event->bytes);
+        text_free(&last->line);
+    } else {
+        add_event(p, event);
+        last = &p->events[p->event_count - 1];
+    }
+    text_print(&last->line, "{:pty_out, ");
+    if (last->bytes.length > LONG_OUTPUT)
+        text_print(&last->line, "… %zu bytes", last->bytes.length);
+    else
+        text_quote(&last->line, last->bytes.bytes, last->bytes.length);
+    text_print(&last->line, "}");
+}
+
+static void heard(struct play *p, const char *frame, size_t length)
+{
+    struct event event = {.count = 1};
+    long pid;
+    event.is_pty_out = term_is_pty_out(frame, length, &event.bytes);
+    if (event.is_pty_out) {
+        heard_output(p, &event);
+        return;
+    }
+    if (!term_print(&event.line, frame, length))
+        text_print(&event.line, "what libei cannot decode");
+    if (term_is_status(frame, length, "spawned", &pid)) {
+        p->child = (pid_t)pid;
+        name_integer(p, "child", pid);
+    }
+    normalise(&event.line, p->child);
+    struct event *last = p->event_count > 0 ? &p->events[p->event_count - 1] : NULL;
+    if (last && strcmp(text_string(&last->line), text_string(&event.line)) == 0) {
+        last->count++;
+        text_free(&event.line);
+    } else {
+        add_event(p, &event);
+    }
+}
+
+/* Waits a moment, and hears what is said. */
+static void listen_for(struct play *p, int milliseconds, bool for_room)
+{
+    const char *frame;
+    size_t length;
+    agent_wait(&p->agent, milliseconds, for_room);
+    agent_read(&p->agent);
+    while (agent_frame(&p->agent, &frame, &length))
+        heard(p, frame, length);
+}
+
+static bool is_patient(struct play *p)
+{
+    if (elapsed(&p->start) > PATIENCE)
+        p->is_late = true;
+    return !p->is_late;
+}
+
+/* Whether the events so far are as many, and as long, as the scenario expects. */
+static bool has_heard(const struct play *p, const char *last_expected)
+{
+    if (p->event_count != p->expected_count)
+        return p->event_count > p->expected_count;
+    const struct event *last = &p->events[p->event_count - 1];
+    int wanted = atoi(last_expected); /* "3 of {…}" */
+    return last->is_pty_out ? last->line.length >= strlen(last_expected) : last->count >= wanted;
+}
+
+/* Speaking. */
+
+static void start(struct play *p)
+{
+    if (p->is_started)
+        return;
+    p->is_started = true;
+    agent_start(&p->agent, p->binary, &p->circumstances, p->output, p->errors);
+}
+
+static void take_time(struct play *p, bool (*done)(struct play *, const char *), const char *what)
+{
+    while (!done(p, what) && is_patient(p))
+        listen_for(p, 1, false);
+}
+
+static bool is_taken(struct play *p, const char *unused)
+{
+    (void)unused;
+    return agent_has_taken_all(&p->agent) || agent_has_ended(&p->agent);
+}
+
+static void flush(struct play *p)
+{
+    size_t sent = p->head_start;
+    p->head_start = 0;
+    if (p->outgoing.length == 0)
+        return;
+    start(p);
+    while (sent < p->outgoing.length && is_patient(p)) {
+        size_t length = p->is_slow ? 1 : p->outgoing.length - sent;
+        ssize_t written = agent_write(&p->agent, p->outgoing.bytes + sent, length);
+        if (written < 0)
+            break; /* Nobody is there any more. */
+        sent += (size_t)written;
+        if (p->is_slow)
+            take_time(p, is_taken, NULL);
+        else if (written == 0)
+            listen_for(p, 1000, true);
+    }
+    text_free(&p->outgoing);
+}
+
+static void add_header(struct play *p, size_t length)
+{
+    char header[4] = {(char)(length >> 24), (char)(length >> 16), (char)(length >> 8), (char)length};
+    text_add(&p->outgoing, header, sizeof header);
+}
+
+static void add_frame(struct play *p, const char *body, size_t length)
+{
+    add_header(p, length);
+    text_add(&p->outgoing, body, length);
+}
+
+/* Sends a term; with a length, one in which $fill makes the frame so long. */
+static void say_term(struct play *p, const char *notation, size_t length)
+{
+    ei_x_buff x;
+    if (length > 0) {
+        name_bytes(p, "fill", "", 0);
+        ei_x_new_with_version(&x);
+        term_write(&x, notation, &p->encoding, p->names, p->name_count);
+        size_t rest = length - (size_t)x.index;
+        char *fill = calloc(1, rest);
+        if ((size_t)x.index > length || !fill)
+            die("%zu bytes are too few for %s", length, notation);
+        name_bytes(p, "fill", fill, rest);
+        free(fill);
+        ei_x_free(&x);
+    }
+    ei_x_new_with_version(&x);
+    term_write(&x, notation, &p->encoding, p->names, p->name_count);
+    add_frame(p, x.buff, (size_t)x.index);
+    ei_x_free(&x);
+}
+
+static void say(struct play *p, const char *text)
+{
+    char *command;
+    unsigned long times = strtoul(text, &command, 10);
+    if (command > text && starts_with(command, " of ")) {
+        while (times-- > 0)
+            say(p, command + strlen(" of "));
+        return;
+    }
+    if (starts_with(text, "raw")) {
+        struct text body = {0};
+        if (!text_unhex(&body, text + 3))
+            die("no bytes: %s", text);
+        add_frame(p, text_string(&body), body.length);
+        text_free(&body);
+    } else if (starts_with(text, "fill ")) {
+        char *notation;
+        size_t length = strtoul(text + 5, &notation, 10);
+        say_term(p, notation, length);
+    } else {
+        say_term(p, text, 0);
+    }
+}
+
+/* Doing. */
+
+static void tag_named(int *tag, const char *name)
+{
+    static const struct {
+        const char *name;
+        int tag;
+    } TAGS[] = {{"ATOM_EXT", ERL_ATOM_EXT},
+                {"SMALL_ATOM_EXT", ERL_SMALL_ATOM_EXT},
+                {"ATOM_UTF8_EXT", ERL_ATOM_UTF8_EXT},
+                {"SMALL_ATOM_UTF8_EXT", ERL_SMALL_ATOM_UTF8_EXT},
+                {"BINARY_EXT", ERL_BINARY_EXT},
+                {"STRING_EXT", ERL_STRING_EXT},
+                {"LIST_EXT", ERL_LIST_EXT},
+                {"LARGE_TUPLE_EXT", ERL_LARGE_TUPLE_EXT},
+                {"SMALL_BIG_EXT", ERL_SMALL_BIG_EXT}};
+    for (size_t i = 0; i < sizeof TAGS / sizeof *TAGS; i++) {
+        if (strcmp(TAGS[i].name, name) == 0) {
+            *tag = TAGS[i].tag;
+            return;
+        }
+    }
+    die("there is no tag %s", name);
+}
+
+/* "atoms ATOM_EXT" */
+static void do_encode(struct play *p, const char *what)
+{
+    struct {
+        const char *name;
+        int *tag;
+    } kinds[] = {{"atoms ", &p->encoding.atoms},
+                 {"strings ", &p->encoding.strings},
+                 {"tuples ", &p->encoding.tuples},
+                 {"integers ", &p->encoding.integers}};
+    for (int i = 0; i < 4; i++) {
+        if (starts_with(what, kinds[i].name)) {
+            tag_named(kinds[i].tag, what + strlen(kinds[i].name));
+            return;
+        }
+    }
+    die("nothing is encoded as %s", what);
+}
+
+static void do_target(struct play *p, const char *namespaces)
+{
+    p->target = target_start(namespaces, p->circumstances.as_nobody);
+    name_integer(p, "target", p->target);
+    /* The same to whoever keeps only half of a number. */
+    name_integer(p, "target_and_2_32", p->target + (1LL << 32));
+}
+
+static void do_zombie(struct play *p, const char *unused)
+{
+    (void)unused;
+    p->target = zombie_start();
+    name_integer(p, "target", p->target);
+}
+
+static void do_as_nobody(struct play *p, const char *unused)
+{
+    (void)unused;
+    p->circumstances.as_nobody = true;
+}
+
+static void do_without_processes(struct play *p, const char *unused)
+{
+    (void)unused;
+    p->circumstances.without_processes = true;
+}
+
+static void do_without_proc(struct play *p, const char *unused)
+{
+    (void)unused;
+    p->circumstances.without_proc = true;
+}
+
+static void do_listen(struct play *p, const char *unused)
+{
+    (void)unused;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof address.sun_path, "%s/socket", p->directory);
+    p->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (p->listener < 0 || bind(p->listener, (struct sockaddr *)&address, sizeof address) < 0 ||
+        listen(p->listener, 8) < 0 || chmod(address.sun_path, 0777) < 0)
+        die("a socket to listen on: %s", strerror(errno));
+}
+
+static bool is_connected(struct play *p, const char *unused)
+{
+    (void)unused;
+    p->connection = accept4(p->listener, NULL, NULL, SOCK_CLOEXEC);
+    return p->connection >= 0 || agent_has_ended(&p->agent);
+}
+
+/* Takes a connection, says something on it, and ends speaking. */
+static void do_accept(struct play *p, const char *string)
+{
+    struct text bytes = {0};
+    if (!text_unhex(&bytes, string))
+        die("no string: %s", string);
+    take_time(p, is_connected, NULL);
+    if (p->connection >= 0) {
+        send(p->connection, text_string(&bytes), bytes.length, MSG_NOSIGNAL);
+        shutdown(p->connection, SHUT_WR);
+    }
+    text_free(&bytes);
+}
+
+/* "NAME MODE CONTENT" */
+static void do_file(struct play *p, const char *what)
+{
+    char file[32], path[128];
+    unsigned mode;
+    int end;
+    if (sscanf(what, "%31s %o %n", file, &mode, &end) != 2)
+        die("no file: %s", what);
+    struct text content = {0};
+    if (!text_unhex(&content, what + end))
+        die("no content: %s", what);
+    path_of(p, file, path);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0700);
+    if (fd < 0 || write(fd, text_string(&content), content.length) < 0 || fchmod(fd, mode) < 0)
+        die("%s: %s", path, strerror(errno));
+    close(fd);
+    text_free(&content);
+    name_path(p, file, file);
+}
+
+static void do_bytes(struct play *p, const char *what)
+{
+    if (!text_unhex(&p->outgoing, what))
+        die("no bytes: %s", what);
+    flush(p);
+}
+
+/* Announces a frame so long, and sends nothing of it. */
+static void do_announce(struct play *p, const char *length)
+{
+    add_header(p, strtoul(length, NULL, 10));
+    flush(p);
+}
+
+static void do_slowly(struct play *p, const char *unused)
+{
+    (void)unused;
+    p->is_slow = true;
+}
+
+/* Only when the agent waits for its request is everything open that its start takes. */
+static void do_limit_descriptors(struct play *p, const char *limit)
+{
+    struct rlimit both = {strtoul(limit, NULL, 10), strtoul(limit, NULL, 10)};
+    start(p);
+    agent_write(&p->agent, "", 1);
+    p->head_start = 1;
+    take_time(p, is_taken, NULL);
+    if (prlimit(p->agent.pid, RLIMIT_NOFILE, &both, NULL) < 0)
+        die("a limit of descriptors: %s", strerror(errno));
+}
+
+static void do_close(struct play *p, const char *unused)
+{
+    (void)unused;
+    start(p);
+    agent_close_to(&p->agent);
+}
+
+static void do_hangup(struct play *p, const char *unused)
+{
+    do_close(p, unused);
+    agent_close_from(&p->agent);
+}
+
+static pid_t who(struct play *p, const char *what)
+{
+    start(p);
+    if (starts_with(what, "child"))
+        return p->child;
+    if (starts_with(what, "target"))
+        return p->target;
+    if (starts_with(what, "agent"))
+        return p->agent.pid;
+    if (starts_with(what, "ward")) /* whom the agent guards */
+        return process_first_child(p->agent.pid);
+    die("who is %s?", what);
+}
+
+/* "child 9" */
+static void do_kill(struct play *p, const char *what)
+{
+    pid_t pid = who(p, what);
+    if (pid > 1)
+        kill(pid, atoi(strchr(what, ' ')));
+}
+
+static bool is_so(struct play *p, const char *what)
+{
+    char path[128];
+    if (strcmp(what, "taken") == 0)
+        return is_taken(p, NULL);
+    if (strcmp(what, "ended") == 0)
+        return agent_has_ended(&p->agent);
+    if (starts_with(what, "file ")) {
+        path_of(p, what + 5, path);
+        return access(path, F_OK) == 0;
+    }
+    pid_t pid = who(p, what);
+    char state = pid > 0 ? process_state(pid) : '\0';
+    const char *wanted = strchr(what, ' ') + 1;
+    if (state == '\0' || state == 'Z')
+        return true; /* It is gone, and nothing else will be so any more. */
+    if (strcmp(wanted, "gone") == 0)
+        return false;
+    if (starts_with(wanted, "runs "))
+        return process_runs(pid, wanted + 5);
+    if (strcmp(wanted, "asleep") == 0)
+        return state == 'S';
+    if (strcmp(wanted, "stopped") == 0)
+        return state == 'T';
+    die("until what? %s", what);
+}
+
+static void do_until(struct play *p, const char *what)
+{
+    start(p);
+    take_time(p, is_so, what);
+}
+
+static const struct {
+    const char *verb;
+    void (*run)(struct play *, const char *);
+} VERBS[] = {
+    /* before the agent is started */
+    {"as nobody", do_as_nobody},
+    {"without /proc", do_without_proc},
+    {"without processes", do_without_processes},
+    {"target", do_target},
+    {"zombie target", do_zombie},
+    {"listen", do_listen},
+    {"file ", do_file},
+    /* how frames are written */
+    {"encode ", do_encode},
+    {"slowly", do_slowly},
+    {"bytes ", do_bytes},
+    {"announce ", do_announce},
+    /* what else may happen */
+    {"limit descriptors to ", do_limit_descriptors},
+    {"accept ", do_accept},
+    {"close", do_close},
+    {"hang up", do_hangup},
+    {"kill ", do_kill},
+    {"until ", do_until},
+};
+
+static void act(struct play *p, const char *text)
+{
+    for (size_t i = 0; i < sizeof VERBS / sizeof *VERBS; i++) {
+        if (starts_with(text, VERBS[i].verb)) {
+            VERBS[i].run(p, text + strlen(VERBS[i].verb));
+            return;
+        }
+    }
+    die("nobody knows how to %s", text);
+}
+
+static void perform(struct play *p, const struct scenario *scenario)
+{
+    for (int i = 0; i < scenario->step_count && !p->is_late; i++) {
+        const struct step *step = &scenario->steps[i];
+        bool is_last = i + 1 == scenario->step_count;
+        if (step->kind != '>')
+            flush(p);
+        if (step->kind == '>') {
+            say(p, step->text);
+        } else if (step->kind == '!') {
+            act(p, step->text);
+        } else {
+            p->expected_count++;
+            /* What the last events are shows at the end. */
+            while (!is_last && !has_heard(p, step->text) && is_patient(p)) {
+                bool has_ended = agent_has_ended(&p->agent);
+                listen_for(p, has_ended ? 0 : 5, false);
+                if (has_ended)
+                    break;
+            }
+        }
+    }
+    flush(p);
+    start(p);
+}
+
+/* The end. */
+
+static void await_end(struct play *p, struct text *end)
+{
+    while (!agent_has_ended(&p->agent) && is_patient(p))
+        listen_for(p, 5, false);
+    int status;
+    if (p->is_late) {
+        text_print(end, "= no end\n");
+        kill(p->agent.pid, SIGKILL);
+    }
+    waitpid(p->agent.pid, &status, 0);
+    listen_for(p, 0, false);
+    if (p->is_late)
+        return;
+    if (WIFEXITED(status))
+        text_print(end, "= exit %d\n", WEXITSTATUS(status));
+    else
+        text_print(end, "= killed %d\n", WTERMSIG(status));
+}
+
+static void report_output(struct play *p, struct text *end)
+{
+    char buffer[65536];
+    ssize_t length = pread(p->output, buffer, sizeof buffer, 0);
+    if (length > 0) {
+        text_print(end, "= stdout ");
+        text_quote(end, buffer, (size_t)length);
+        text_print(end, "\n");
+    }
+}
+
+/* What has come in at the socket, connection by connection. */
+static void report_socket(struct play *p, struct text *end)
+{
+    char buffer[65536];
+    if (p->listener < 0)
+        return;
+    if (p->connection < 0)
+        p->connection = accept(p->listener, NULL, NULL);
+    while (p->connection >= 0) {
+        ssize_t length, total = 0;
+        while ((length = recv(p->connection, buffer + total, sizeof buffer - (size_t)total,
+                              MSG_DONTWAIT)) > 0)
+            total += length;
+        text_print(end, "= socket ");
+        text_quote(end, buffer, (size_t)total);
+        text_print(end, "\n");
+        close(p->connection);
+        p->connection = accept(p->listener, NULL, NULL);
+    }
+}
+
+static void report_left(struct play *p, struct text *end)
+{
+    struct timespec since;
+    clock_gettime(CLOCK_MONOTONIC, &since);
+    int left;
+    while ((left = descendants_count(p->target)) > 0 && elapsed(&since) < LEFT_BEHIND)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    if (left > 0)
+        text_print(end, "= left %d\n", left);
+    descendants_end();
+}
+
+static void remove_directory(struct play *p, const struct scenario *scenario)
+{
+    static const char *const FILES[] = {"socket", "ready", "signalled", "late"};
+    char path[128];
+    for (size_t i = 0; i < sizeof FILES / sizeof *FILES; i++) {
+        path_of(p, FILES[i], path);
+        unlink(path);
+    }
+    for (int i = 0; i < scenario->step_count; i++) {
+        char file[32];
+        if (sscanf(scenario->steps[i].text, "file %31s", file) == 1) {
+            path_of(p, file, path);
+            unlink(path);
+        }
+    }
+    if (rmdir(p->directory) < 0)
+        die("%s: %s is not empty", scenario->name, p->directory);
+}
+
+static void print_event(struct text *answer, const struct event *event)
+{
+    if (event->count > 1)
+        text_print(answer, "< %d of %s\n", event->count, text_string(&event->line));
+    else
+        text_print(answer, "< %s\n", text_string(&event->line));
+}
+
+void play(const struct scenario *scenario, int binary, struct text *answer)
+{
+    struct play p = {.binary = binary, .listener = -1, .connection = -1};
+    struct text end = {0};
+    clock_gettime(CLOCK_MONOTONIC, &p.start);
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    strcpy(p.directory, "/tmp/linx-conformance-XXXXXX");
+    if (!mkdtemp(p.directory) || chmod(p.directory, 0777) < 0)
+        die("%s: %s", p.directory, strerror(errno));
+    p.output = memfd_create("stdout", MFD_CLOEXEC);
+    p.errors = memfd_create("stderr", MFD_CLOEXEC);
+    if (p.output < 0 || p.errors < 0)
+        die("output of an agent: %s", strerror(errno));
+    fcntl(p.output, F_SETFL, O_APPEND);
+    name_bytes(&p, "dir", p.directory, strlen(p.directory));
+    name_path(&p, "socket", "socket");
+    name_namespaces(&p);
+    for (int i = 0; i < FILTER_COUNT; i++)
+        name_bytes(&p, FILTERS[i].name, FILTERS[i].program, FILTERS[i].length);
+
+    perform(&p, scenario);
+    await_end(&p, &end);
+    agent_close_to(&p.agent);
+    agent_close_from(&p.agent);
+    report_output(&p, &end);
+    report_socket(&p, &end);
+    report_left(&p, &end);
+    remove_directory(&p, scenario);
+    for (int i = 0; i < p.event_count; i++)
+        print_event(answer, &p.events[i]);
+    text_add(answer, end.bytes, end.length);
+}
