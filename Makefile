@@ -3,15 +3,16 @@
 #   make demo               run a program in namespaces of its own and watch its life
 #   make test               every test: Rust, Elixir, the example project, then as an unprivileged user
 #   make test-unprivileged  only the last of these; needs root
+#   make conformance        the wire protocol from C, with our agent and the C agent (part of make test)
+#   make sanitize           make conformance, and the Rust tests without system calls, under AddressSanitizer
 #   make lint               formatting, clippy, and no warning anywhere
 #   make fuzz               fuzz what the agent is told, each of three targets for FUZZ_SECONDS (600)
-#   make asan               Rust tests of what is fuzzed, under AddressSanitizer
-#   make miri               the same under Miri; needs a nightly Rust
+#   make miri               the Rust tests without system calls under Miri; needs a nightly Rust
 #   make audit              licences, sources and withdrawn versions of the crates
 #   make setup              install what is missing: Elixir and a C linker; Rust you bring
 #   make clean              remove everything that was built
 #
-# Most of them begin with setup, which is quick and silent when nothing is missing.
+# Most of them begin with setup, which is quick and silent when nothing is missing, and add what only they need.
 
 # The BEAM warns when its locale is not UTF-8.
 export LANG := C.UTF-8
@@ -21,7 +22,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 FUZZ_SECONDS ?= 600
 
-.PHONY: help demo test test-unprivileged lint fuzz asan miri audit setup clean
+.PHONY: help demo test test-unprivileged conformance sanitize lint fuzz miri audit setup clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -29,17 +30,34 @@ help:
 demo: setup
 	mix run examples/demo.exs
 
-test: setup
+test:
+	@bin/setup test
 	cargo test --workspace --locked
 	mix test
 	cd examples/hello_linx && mix test
+	$(MAKE) conformance
 	@if [ "$$(id -u)" = 0 ]; then bin/test-unprivileged; fi
 
-test-unprivileged: setup
+test-unprivileged:
+	@bin/setup test
 	bin/test-unprivileged
 
+# AGENT=/path/to/agent has another agent talked to, C_AGENT_SOURCE=/path/to/linx_process.c the C agent found elsewhere.
+conformance:
+	@bin/setup test
+	mix compile
+	$(MAKE) -C c_compat run
+	$(MAKE) -C c_compat vectors
+
+# A stable Rust brings the sanitizer, and takes the flag when it is told to take those of nightly.
+sanitize:
+	@bin/setup test
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo test --locked --package linx_process --lib \
+	  --target $$(rustc -vV | sed -n 's/^host: //p') --target-dir target/sanitized -- wire:: session::
+	$(MAKE) -C c_compat sanitize
+
 lint:
-	bin/setup rustfmt clippy
+	@bin/setup rustfmt clippy
 	cargo fmt --all --check
 	cargo fmt --manifest-path native/linx_process/fuzz/Cargo.toml --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
@@ -52,11 +70,6 @@ lint:
 fuzz:
 	@bin/setup c++
 	@bin/fuzz $(FUZZ_SECONDS)
-
-# A stable Rust brings the sanitizer, and takes the flag when it is told to take those of nightly.
-asan: setup
-	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address cargo test --locked --package linx_process --lib \
-	  --target $$(rustc -vV | sed -n 's/^host: //p') --target-dir target/asan -- wire:: session::
 
 miri:
 	@cargo +nightly miri --version >/dev/null 2>&1 || { \
