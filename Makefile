@@ -4,6 +4,7 @@
 #   make test               every test: Rust, Elixir, the example project, then as an unprivileged user
 #   make test-unprivileged  only the last of these; needs root
 #   make conformance        the wire protocol from C, with our agent and the C agent (part of make test)
+#   make faults             how long it takes until nothing is left, whatever fails, ROUNDS (1) times each
 #   make sanitize           make conformance, and the Rust tests without system calls, under AddressSanitizer
 #   make lint               formatting, clippy, and no warning anywhere
 #   make fuzz               fuzz what the agent is told, each of three targets for FUZZ_SECONDS (600)
@@ -21,8 +22,9 @@ export LANG := C.UTF-8
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 FUZZ_SECONDS ?= 600
+ROUNDS ?= 1
 
-.PHONY: help demo test test-unprivileged conformance sanitize lint fuzz miri audit setup clean
+.PHONY: help demo test test-unprivileged conformance faults sanitize lint fuzz miri audit setup clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -48,6 +50,10 @@ conformance:
 	mix compile
 	$(MAKE) -C c_compat run
 	$(MAKE) -C c_compat vectors
+
+faults:
+	@bin/setup test
+	LINX_FAULT_ROUNDS=$(ROUNDS) mix test test/linx/process/faults_test.exs test/linx/process/hostile_test.exs
 
 # A stable Rust brings the sanitizer, and takes the flag when it is told to take those of nightly.
 sanitize:

@@ -8,11 +8,12 @@ defmodule Linx.Test.Tree do
   import Linx.Test.Helpers
 
   alias Linx.Process, as: P
+  alias Linx.Test.Rogue
 
   # How long birth and death may take on a machine with other things to do.
   @patience 10_000
 
-  defstruct [:mark, :argv, :opts, :leaves, :fifo, :ready, seen: [], agents: []]
+  defstruct [:mark, :argv, :opts, :target, :leaves, :fifo, :ready, seen: [], agents: []]
 
   @doc """
   A workload of this kind, whose main process waits until `tell/2` says what to do.
@@ -22,6 +23,7 @@ defmodule Linx.Test.Tree do
     * `:daemon` – with a daemon: forked twice, in a session of its own, deaf to SIGTERM, and itself
       with a child;
     * `:pid_namespace` – with children and a daemon, in a PID namespace, of which it is pid 1;
+    * `:entered` – with children and a daemon, in a PID namespace that belongs to another session;
     * `:pty` – with children and a daemon, on a PTY.
 
   `setup` is shell code that its main process runs first; the word MARK in it becomes the number
@@ -42,7 +44,20 @@ defmodule Linx.Test.Tree do
     """
 
     tree = script(script, leaves, Keyword.merge(defaults(kind), opts))
-    %{tree | fifo: fifo, ready: ready}
+    %{tree | fifo: fifo, ready: ready, target: if(kind == :entered, do: target())}
+  end
+
+  @doc """
+  A process to enter: the main process of another session, by default pid 1 of a PID namespace.
+  """
+  def target(namespaces \\ [:pid]) do
+    # A shell that waits reaps what it inherits, too, as pid 1 should.
+    argv = ["/bin/sh", "-c", "while :; do sleep 0.1; done"]
+    opts = [namespaces: namespaces, stdio: :devnull, owner: nil, auto_proceed: true]
+    {:ok, session} = P.spawn([argv: argv] ++ opts)
+    eventually(fn -> P.info(session).stage == :running end)
+    {:ok, host_pid} = P.host_pid(session)
+    host_pid
   end
 
   @doc """
@@ -62,6 +77,13 @@ defmodule Linx.Test.Tree do
       opts: Keyword.merge([stdio: :devnull], opts)
     }
   end
+
+  @doc "The same tree, whose main process commits `deeds` first."
+  def committing(tree, deeds), do: %{tree | argv: Rogue.commits(deeds, tree.argv)}
+
+  @doc "Function and arguments of `Linx.Process` that start it."
+  def start_args(%{target: nil} = tree, opts), do: {:spawn, [options(tree, opts)]}
+  def start_args(tree, opts), do: {:enter, [tree.target, options(tree, opts)]}
 
   @doc "What `Linx.Process.spawn/1` needs to start it."
   def options(tree, opts \\ []) do
@@ -101,7 +123,8 @@ defmodule Linx.Test.Tree do
 
   @doc "Starts it, owned by the caller, and waits until everything is there."
   def start(tree) do
-    {:ok, session} = P.spawn(options(tree, auto_proceed: true))
+    {function, args} = start_args(tree, auto_proceed: true)
+    {:ok, session} = apply(P, function, args)
     host_pid = await_ready()
     await_running()
     {session, await(tree, host_pid)}
@@ -114,15 +137,16 @@ defmodule Linx.Test.Tree do
   end
 
   @doc """
-  Starts a session whose owner is the caller, but which is linked to nobody but the process returned
+  Starts it with a session whose owner is the caller, but which is linked to nobody but the process returned
   with it. That one exits with `reason` when it is sent `{:exit, reason}`.
   """
-  def start_linked(opts, start \\ &P.spawn/1) do
+  def start_linked(tree, opts \\ []) do
     owner = self()
+    {function, args} = start_args(tree, [owner: owner] ++ opts)
 
     linked =
       spawn(fn ->
-        send(owner, {:session, start.([owner: owner] ++ opts)})
+        send(owner, {:session, apply(P, function, args)})
 
         receive do
           {:exit, reason} -> exit(reason)
@@ -141,6 +165,11 @@ defmodule Linx.Test.Tree do
     # A main process that is gone would never open the other end.
     {_, 0} = System.cmd("timeout", ["10" | write])
     :ok
+  end
+
+  @doc "Those of the processes that it knows which are still there, zombies and agents among them."
+  def remaining(tree) do
+    Enum.filter(tree.seen, &exists?/1) ++ Enum.filter(tree.agents, &remains?/1)
   end
 
   @doc "Whether all processes that were there when it was complete are alive."
@@ -165,6 +194,35 @@ defmodule Linx.Test.Tree do
     await_empty(fn -> Enum.filter(tree.agents, &remains?/1) end, deadline)
   end
 
+  @doc """
+  The argv of a BEAM that starts it, writes its own pid and the main process's when that has come to
+  `stage`, and goes on with `code`. At the stage `:exec` it has just been let go.
+  """
+  def beam_argv(tree, stage, code \\ "Process.sleep(:infinity)") do
+    {function, args} = start_args(tree, auto_proceed: stage == :running, owner: nil)
+    args = Enum.map_join(args, ", ", &inspect(&1, limit: :infinity, printable_limit: :infinity))
+    parked = "info.stage == :ready"
+
+    {reached, go} =
+      case stage do
+        :checkpoint -> {parked, ""}
+        :exec -> {parked, ":ok = Linx.Process.proceed(session)"}
+        :running -> {"info.stage == :running", ""}
+      end
+
+    code = """
+    {:ok, session} = Linx.Process.#{function}(#{args})
+    look = fn -> Process.sleep(5) && Linx.Process.info(session) end
+    info = Enum.find(Stream.repeatedly(look), fn info -> #{reached} end)
+    #{go}
+    IO.puts("pids \#{System.pid()} \#{info.host_pid}")
+    #{code}
+    """
+
+    ebin = Path.join(:code.lib_dir(:linx), "ebin")
+    [System.find_executable("elixir"), "--erl", "+S 1", "-pa", ebin, "-e", code]
+  end
+
   @doc "The children of a process, zombies among them."
   def children(pid), do: Map.get(families(), pid, [])
 
@@ -172,6 +230,12 @@ defmodule Linx.Test.Tree do
   def kill(pids, signal) do
     System.cmd("/bin/sh", ["-c", "kill -#{signal} #{pids}"], stderr_to_stdout: true)
     :ok
+  end
+
+  @doc "The same, to processes that are there."
+  def kill!(pids, signal) do
+    assert {"", 0} ==
+             System.cmd("/bin/sh", ["-c", "kill -#{signal} #{pids}"], stderr_to_stdout: true)
   end
 
   @doc "The pids of the processes that do nothing but to be there, `sleep MARK`."
@@ -190,7 +254,7 @@ defmodule Linx.Test.Tree do
     {"(trap '' HUP INT TERM; setsid sh -c '#{daemon}' &)", 2}
   end
 
-  defp family(kind) when kind in [:pid_namespace, :pty] do
+  defp family(kind) when kind in [:pid_namespace, :entered, :pty] do
     {children, some} = family(:children)
     {daemon, more} = family(:daemon)
     {children <> "\n" <> daemon, some + more}
@@ -257,7 +321,8 @@ defmodule Linx.Test.Tree do
     end
   end
 
-  defp describe(processes) do
+  @doc "What can be said of processes that should be gone, one line each."
+  def describe(processes) do
     for {pid, _born} <- processes do
       case File.read("/proc/#{pid}/cmdline") do
         {:ok, line} -> "#{pid} #{stat(pid)} #{String.replace(line, "\0", " ")}"

@@ -150,7 +150,7 @@ defmodule Linx.Process.InheritanceTest do
       pid = await_ready()
       zombie = read_pty_until("\n") |> String.trim() |> String.to_integer()
       eventually(fn -> File.read!("/proc/#{pid}/comm") == "sleep\n" end)
-      kill(zombie)
+      {"", 0} = System.cmd("kill", ["-9", to_string(zombie)])
       eventually(fn -> stat(zombie) == "Z" end)
 
       for opts <- [[], [namespaces: [:net]], [namespaces: [:user]]] do
@@ -188,41 +188,6 @@ defmodule Linx.Process.InheritanceTest do
       assert %{child_pid: child_pid} = P.info(session)
       assert child_pid not in [1, pid]
     end
-  end
-
-  describe "a death before exec" do
-    test "while parked is an error that names the signal" do
-      {:ok, session} = P.spawn(argv: ["/bin/true"])
-      pid = await_ready()
-      kill(pid)
-      assert {:error, %Error{stage: :checkpoint, errno: :eio, signal: 9}} = P.wait(session)
-      assert_receive {:linx_process, :error, 5, :checkpoint}
-      refute_received {:linx_process, :running}
-    end
-
-    test "on the way to exec, too" do
-      # With a full backlog a connect waits: there the child is caught between the two.
-      path = socket_path()
-      {:ok, socket} = :socket.open(:local, :stream)
-      :ok = :socket.bind(socket, %{family: :local, path: path})
-      :ok = :socket.listen(socket, 0)
-      on_exit(fn -> File.rm(path) end)
-      {:ok, first} = :socket.open(:local, :stream)
-      :ok = :socket.connect(first, %{family: :local, path: path})
-
-      {:ok, session} =
-        P.spawn(argv: ["/bin/true"], stdio: [stdin: {:connect_unix, path}], auto_proceed: true)
-
-      pid = await_ready()
-      eventually(fn -> File.read!("/proc/#{pid}/wchan") =~ "unix" end)
-      kill(pid)
-      assert {:error, %Error{stage: :execve, errno: :eio, signal: 9}} = P.wait(session)
-      refute_received {:linx_process, :running}
-      :socket.close(first)
-      :socket.close(socket)
-    end
-
-    defp kill(pid), do: {"", 0} = System.cmd("kill", ["-9", to_string(pid)])
   end
 
   describe "input for the terminal" do

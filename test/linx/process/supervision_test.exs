@@ -129,7 +129,7 @@ defmodule Linx.Process.SupervisionTest do
 
       @tag reason: reason
       test "what it is linked to exits with #{inspect(reason)}", %{tree: tree, reason: reason} do
-        {linked, session} = Tree.start_linked(Tree.options(tree, auto_proceed: true))
+        {linked, session} = Tree.start_linked(tree, auto_proceed: true)
         tree = await_tree(tree)
         monitor = Process.monitor(session)
         send(linked, {:exit, reason})
@@ -140,7 +140,7 @@ defmodule Linx.Process.SupervisionTest do
     end
 
     test "what it is linked to is killed", %{tree: tree} do
-      {linked, session} = Tree.start_linked(Tree.options(tree, auto_proceed: true))
+      {linked, session} = Tree.start_linked(tree, auto_proceed: true)
       tree = await_tree(tree)
       monitor = Process.monitor(session)
       Process.exit(linked, :kill)
@@ -167,8 +167,7 @@ defmodule Linx.Process.SupervisionTest do
     end
 
     test "its workload ends, and it does not linger", %{tree: tree} do
-      {_linked, session} =
-        Tree.start_linked(Tree.options(tree, auto_proceed: true, linger: false))
+      {_linked, session} = Tree.start_linked(tree, auto_proceed: true, linger: false)
 
       tree = await_tree(tree)
       monitor = Process.monitor(session)
@@ -526,40 +525,12 @@ defmodule Linx.Process.SupervisionTest do
     assert [{:linx_process, :error, _status, :agent_died}] = received()
   end
 
-  describe "Process.exit(session, :kill)" do
-    for {kind, root?} <- [
-          plain: false,
-          children: false,
-          daemon: false,
-          pid_namespace: true,
-          pty: false
-        ] do
-      @tag kind: kind
-      if root?, do: @tag(:root)
-
-      test "leaves nothing of a workload of the kind #{kind}", %{kind: kind} do
-        {session, tree} = Tree.start(Tree.new(kind))
-        port = Tree.port(session)
-        Process.unlink(session)
-        monitor = Process.monitor(session)
-        waiter = Task.async(fn -> P.wait(session) end)
-        eventually(fn -> calling?(waiter.pid) end)
-        Process.exit(session, :kill)
-        assert await_down(monitor) == :killed
-        eventually(fn -> Port.info(port) == nil end)
-        assert Task.await(waiter) == {:error, :no_process}
-        Tree.assert_gone(tree)
-        assert Enum.reject(received(), &(elem(&1, 1) == :pty_out)) == []
-      end
-    end
-
-    test "is what :brutal_kill means for a child" do
-      tree = Tree.new(:daemon)
-      supervisor = supervise([child(tree, shutdown: :brutal_kill)])
-      tree = await_tree(tree)
-      assert Supervisor.stop(supervisor) == :ok
-      Tree.assert_gone(tree)
-    end
+  test "a child that is killed at once, as :brutal_kill has it, leaves nothing" do
+    tree = Tree.new(:daemon)
+    supervisor = supervise([child(tree, shutdown: :brutal_kill)])
+    tree = await_tree(tree)
+    assert Supervisor.stop(supervisor) == :ok
+    Tree.assert_gone(tree)
   end
 
   describe "the restart strategy" do

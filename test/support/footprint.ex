@@ -1,0 +1,74 @@
+defmodule Linx.Test.Footprint do
+  @moduledoc false
+
+  # What a session takes of the machine besides processes: ports and descriptors of the BEAM, control
+  # groups, terminals.
+
+  import Linx.Test.Helpers
+
+  @doc "What is in use now."
+  def take do
+    %{ports: Port.list(), descriptors: descriptors(), cgroups: cgroups(), terminals: nr()}
+  end
+
+  @doc "What is in use now and was not in use then, as a list."
+  def grown(before) do
+    Enum.flat_map([ports: Port.list(), descriptors: descriptors(), cgroups: cgroups()], fn
+      {what, now} -> for one <- now -- before[what], do: {what, one}
+    end)
+  end
+
+  @doc """
+  Waits until the kernel counts no more terminals than then. It counts those of everybody on the
+  machine, so that this may take a while which says nothing.
+  """
+  def await_terminals(before), do: eventually(fn -> nr() <= before.terminals end)
+
+  @doc """
+  The terminals that these processes hold open, above the standard descriptors, each with what tells
+  it from a later one of the same name.
+  """
+  def terminals(pids) do
+    for pid <- pids,
+        {:ok, names} <- [File.ls("/proc/#{pid}/fd")],
+        name <- names,
+        String.to_integer(name) > 2,
+        {:ok, "/dev/pts/" <> _number = path} <- [File.read_link("/proc/#{pid}/fd/#{name}")],
+        uniq: true,
+        do: {path, birth(path)}
+  end
+
+  @doc "Whether such a terminal is there."
+  def terminal?({path, birth}), do: birth != nil and birth(path) == birth
+
+  defp birth(path) do
+    case File.stat(path, time: :posix) do
+      {:ok, stat} -> stat.ctime
+      {:error, _reason} -> nil
+    end
+  end
+
+  # Each by what it is open on: numbers are used again.
+  defp descriptors do
+    for name <- File.ls!("/proc/self/fd"),
+        {:ok, target} <- [File.read_link("/proc/self/fd/#{name}")],
+        # That of the listing itself.
+        not (target =~ ~r{^/proc/\d+/fd$}),
+        do: target
+  end
+
+  # Those that are in the BEAM's own, where Linx could have made one.
+  defp cgroups do
+    for line <- File.stream!("/proc/self/cgroup"),
+        [_id, controllers, path] = line |> String.trim() |> String.split(":", parts: 3),
+        hierarchy <- ["", "unified", String.trim_leading(controllers, "name=")],
+        entry <- Path.wildcard(Path.join(["/sys/fs/cgroup", hierarchy, path, "*"])),
+        File.dir?(entry),
+        uniq: true,
+        do: entry
+  end
+
+  defp nr do
+    "/proc/sys/kernel/pty/nr" |> File.read!() |> String.trim() |> String.to_integer()
+  end
+end

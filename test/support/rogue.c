@@ -1,0 +1,217 @@
+/*
+ * What a shell cannot do to itself, or to others. Usage:
+ *
+ *   rogue DEED... -- PATH ARGV0 [ARG...]   does these, and then becomes the program PATH
+ *   rogue threads NUMBER MARK              leaves a process with so many threads behind
+ *   rogue children NUMBER MARK             leaves one with so many children, who die with it
+ *   rogue bomb NUMBER UID MARK             leaves processes of UID that fork and fork, up to NUMBER
+ *   rogue lease FILE                       makes everybody who opens FILE wait
+ *
+ * MARK is for those who look for it in the command line.
+ */
+#define _GNU_SOURCE
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+/* A bomb that nobody ends is over after this many seconds. */
+#define FUSE 20
+
+static void check(int result, const char *what)
+{
+	if (result < 0)
+		err(1, "%s", what);
+}
+
+/* Ignores every signal that can be ignored. */
+static void deaf(void)
+{
+	for (int number = 1; number <= SIGRTMAX; number++)
+		signal(number, SIG_IGN);
+}
+
+/* Blocks every signal that can be blocked. */
+static void blocking(void)
+{
+	sigset_t all;
+	sigfillset(&all);
+	check(sigprocmask(SIG_SETMASK, &all, NULL), "sigprocmask");
+}
+
+/* Its orphans come to it, and no parent's death ends it. */
+static void independent(void)
+{
+	check(prctl(PR_SET_CHILD_SUBREAPER, 1), "PR_SET_CHILD_SUBREAPER");
+	check(prctl(PR_SET_PDEATHSIG, 0), "PR_SET_PDEATHSIG");
+}
+
+/* Starts what stands behind the deeds, too, and traces it: stopped at its first instruction. */
+static void tracing(char **program)
+{
+	pid_t pid = fork();
+	check(pid, "fork");
+	if (pid == 0) {
+		check(ptrace(PTRACE_TRACEME, 0, 0, 0), "PTRACE_TRACEME");
+		execv(program[0], program + 1);
+		err(1, "%s", program[0]);
+	}
+}
+
+static int perform(char **argument)
+{
+	char **program = argument;
+	while (strcmp(*program, "--") != 0)
+		if (*++program == NULL)
+			errx(1, "there is no --");
+	program++;
+	for (; strcmp(*argument, "--") != 0; argument++) {
+		if (strcmp(*argument, "deaf") == 0)
+			deaf();
+		else if (strcmp(*argument, "blocking") == 0)
+			blocking();
+		else if (strcmp(*argument, "independent") == 0)
+			independent();
+		else if (strcmp(*argument, "tracing") == 0)
+			tracing(program);
+		else
+			errx(1, "%s is no deed", *argument);
+	}
+	execv(program[0], program + 1);
+	err(1, "%s", program[0]);
+}
+
+/* Goes on in the child. The parent ends when the child calls ready, which others may do for it. */
+static int signpost;
+
+static void leave_behind(void)
+{
+	int ends[2];
+	check(pipe(ends), "pipe");
+	pid_t pid = fork();
+	check(pid, "fork");
+	if (pid > 0) {
+		char byte;
+		close(ends[1]);
+		_exit(read(ends[0], &byte, 1) == 1 ? 0 : 1);
+	}
+	close(ends[0]);
+	signpost = ends[1];
+	signal(SIGPIPE, SIG_IGN);
+}
+
+static void ready(void)
+{
+	if (write(signpost, "", 1) < 0)
+		return; /* somebody else was */
+}
+
+static void *thread(void *nothing)
+{
+	for (;;)
+		pause();
+	return nothing;
+}
+
+static void threads(int number)
+{
+	pthread_attr_t attributes;
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, 64 << 10);
+	for (int i = 0; i < number; i++) {
+		pthread_t id;
+		if ((errno = pthread_create(&id, &attributes, thread, NULL)) != 0)
+			err(1, "pthread_create");
+	}
+	ready();
+	thread(NULL);
+}
+
+static void children(int number)
+{
+	int ends[2];
+	char byte;
+	check(pipe(ends), "pipe");
+	for (int i = 0; i < number; i++) {
+		pid_t pid = fork();
+		check(pid, "fork");
+		if (pid == 0) {
+			close(ends[1]);
+			close(signpost);
+			/* The end of the pipe is the parent's. */
+			_exit(read(ends[0], &byte, 1));
+		}
+	}
+	close(ends[0]);
+	ready();
+	thread(NULL);
+}
+
+static void bomb(int number, int uid)
+{
+	struct rlimit limit = {number, number};
+	time_t end = time(NULL) + FUSE;
+	/* There is no such limit for root: without another user there is no bomb. */
+	if (geteuid() == 0) {
+		check(setgroups(0, NULL), "setgroups");
+		check(setgid(uid), "setgid");
+		check(setuid(uid), "setuid");
+	}
+	check(setrlimit(RLIMIT_NPROC, &limit), "RLIMIT_NPROC");
+	if (geteuid() == 0)
+		errx(1, "still root");
+	while (time(NULL) < end)
+		if (fork() < 0)
+			ready();
+	_exit(0);
+}
+
+static void asked(int signal)
+{
+	(void)signal;
+	if (write(STDOUT_FILENO, "asked\n", 6) < 0)
+		_exit(1);
+}
+
+static void lease(const char *path)
+{
+	char byte;
+	int fd = open(path, O_RDONLY);
+	check(fd, path);
+	signal(SIGIO, asked);
+	check(fcntl(fd, F_SETLEASE, F_WRLCK), "F_SETLEASE");
+	check(write(STDOUT_FILENO, "held\n", 5), "write");
+	while (read(STDIN_FILENO, &byte, 1) < 0 && errno == EINTR)
+		;
+}
+
+int main(int count, char **argument)
+{
+	const char *what = count > 2 ? argument[1] : "";
+	if (strcmp(what, "lease") == 0) {
+		lease(argument[2]);
+	} else if (strcmp(what, "threads") == 0) {
+		leave_behind();
+		threads(atoi(argument[2]));
+	} else if (strcmp(what, "children") == 0) {
+		leave_behind();
+		children(atoi(argument[2]));
+	} else if (strcmp(what, "bomb") == 0 && count > 3) {
+		leave_behind();
+		bomb(atoi(argument[2]), atoi(argument[3]));
+	} else if (count > 1) {
+		return perform(argument + 1);
+	} else {
+		errx(1, "what is to be done?");
+	}
+	return 0;
+}

@@ -1,0 +1,56 @@
+defmodule Linx.Test.Rogue do
+  @moduledoc false
+
+  # A program, in C, for what a shell cannot do: see rogue.c beside this file.
+
+  import ExUnit.Assertions
+
+  @source Path.join(__DIR__, "rogue.c")
+  @external_resource @source
+
+  @doc "Its path. It is compiled when it is not there, or older than its source."
+  def path do
+    path = Path.join(Mix.Project.build_path(), "rogue")
+    if mtime(path) <= mtime(@source), do: compile(path)
+    path
+  end
+
+  @doc "The argv of a program that commits these deeds before it becomes what it is."
+  def commits(deeds, [program | arguments]) do
+    [path() | deeds] ++ ["--", program, Path.basename(program) | arguments]
+  end
+
+  @doc """
+  Makes everybody wait who opens `path`, also to execute it: whoever opens a file that another has
+  leased is kept until that one has let go of it, see `fcntl(2)`.
+  """
+  def lease(path), do: start(["lease", path], "held")
+
+  @doc "Waits until somebody waits for the lease."
+  def await_asked(lease), do: await_line(lease, "asked")
+
+  defp start(args, line) do
+    port = Port.open({:spawn_executable, path()}, [:binary, line: 80, args: args])
+    await_line(port, line)
+    port
+  end
+
+  defp await_line(port, line) do
+    assert_receive {^port, {:data, {:eol, ^line}}}, 10_000
+  end
+
+  defp mtime(path) do
+    case File.stat(path) do
+      {:ok, stat} -> stat.mtime
+      {:error, :enoent} -> nil
+    end
+  end
+
+  # Under another name first: a test that runs at the same time may need it, too.
+  defp compile(path) do
+    fresh = "#{path}.#{System.unique_integer([:positive])}"
+    cc = ~w(cc -Wall -Wextra -Werror -O1 -pthread -o) ++ [fresh, @source]
+    assert {"", 0} = System.cmd(hd(cc), tl(cc), stderr_to_stdout: true)
+    File.rename!(fresh, path)
+  end
+end
