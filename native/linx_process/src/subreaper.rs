@@ -40,7 +40,12 @@ pub fn run(plan: &Plan, channel: BorrowedFd) -> Infallible {
 fn begin(plan: &Plan) -> Result<Child, Failure> {
     prctl::set_child_subreaper(true).map_err(Stage::Subreaper.failed())?;
     prctl::set_name(NAME).map_err(Stage::Subreaper.failed())?;
-    clone::child(0, || child::run(plan)).map_err(Stage::Fork.failed())
+    clone::child(0, || {
+        // A sweep spares whoever is called a subreaper.
+        let _ = prctl::set_name(c"linx_process");
+        child::run(plan)
+    })
+    .map_err(Stage::Fork.failed())
 }
 
 fn watch(main: &Child, channel: BorrowedFd) {

@@ -392,6 +392,13 @@ defmodule Linx.Process.FaultsTest do
       assert P.wait(session, 10_000) == {:ok, {:signaled, 9}}
     end
 
+    test "a child at the checkpoint does not pass for its subreaper" do
+      {:ok, _session} = P.enter(Tree.target(), argv: ["/bin/true"])
+      child = await_ready()
+      assert File.read!("/proc/#{parent(child)}/comm") == "linx_subreaper\n"
+      assert File.read!("/proc/#{child}/comm") == "linx_process\n"
+    end
+
     test "it ends with its subreaper, and so do its children" do
       {session, tree} = Tree.start(%{Tree.new(:children) | target: Tree.target()})
       subreaper = tree |> Tree.main() |> parent()
