@@ -6,6 +6,7 @@
  *   rogue children NUMBER MARK             leaves one with so many children, who die with it
  *   rogue bomb NUMBER UID MARK             leaves processes of UID that fork and fork, up to NUMBER
  *   rogue lease FILE                       makes everybody who opens FILE wait
+ *   rogue hold PID                         stops the next child of PID before its first instruction
  *
  * MARK is for those who look for it in the command line.
  */
@@ -16,11 +17,13 @@
 #include <grp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -194,11 +197,38 @@ static void lease(const char *path)
 		;
 }
 
+/* A new child of somebody who is traced so is traced, too, and stops at once: see ptrace(2). */
+static void hold(pid_t parent)
+{
+	int status;
+	unsigned long child;
+	long births = PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK;
+	setvbuf(stdout, NULL, _IONBF, 0);
+	check(ptrace(PTRACE_SEIZE, parent, 0, births), "PTRACE_SEIZE");
+	printf("seized\n");
+	do {
+		check(waitpid(parent, &status, __WALL), "waitpid");
+		if (!WIFSTOPPED(status))
+			errx(1, "it has no child");
+		if (status >> 16 == 0)
+			ptrace(PTRACE_CONT, parent, 0, WSTOPSIG(status));
+	} while (status >> 16 == 0);
+	check(ptrace(PTRACE_GETEVENTMSG, parent, 0, &child), "PTRACE_GETEVENTMSG");
+	check(waitpid(child, &status, __WALL), "waitpid");
+	/* It stays stopped, though nobody traces it any more. */
+	check(kill(child, SIGSTOP), "SIGSTOP");
+	check(ptrace(PTRACE_DETACH, child, 0, 0), "PTRACE_DETACH");
+	check(ptrace(PTRACE_DETACH, parent, 0, 0), "PTRACE_DETACH");
+	printf("held\n");
+}
+
 int main(int count, char **argument)
 {
 	const char *what = count > 2 ? argument[1] : "";
 	if (strcmp(what, "lease") == 0) {
 		lease(argument[2]);
+	} else if (strcmp(what, "hold") == 0) {
+		hold(atoi(argument[2]));
 	} else if (strcmp(what, "threads") == 0) {
 		leave_behind();
 		threads(atoi(argument[2]));

@@ -29,6 +29,12 @@ defmodule Linx.Test.Rogue do
   @doc "Waits until somebody waits for the lease."
   def await_asked(lease), do: await_line(lease, "asked")
 
+  @doc "Makes the next child of a process be born stopped."
+  def hold(os_pid), do: start(["hold", "#{os_pid}"], "seized")
+
+  @doc "Waits for the birth of that child."
+  def await_held(hold), do: await_line(hold, "held")
+
   defp start(args, line) do
     port = Port.open({:spawn_executable, path()}, [:binary, line: 80, args: args])
     await_line(port, line)

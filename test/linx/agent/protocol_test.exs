@@ -8,6 +8,8 @@ defmodule Linx.Agent.ProtocolTest do
   import Linx.Test.Helpers
   import Linx.Test.RawAgent
 
+  alias Linx.Test.{Rogue, Tree}
+
   @true_request {:spawn, %{argv: ["/bin/true"]}}
   @sleep {:spawn, %{argv: ["/bin/sleep", "60"]}}
   @started [{:status, :spawned, :pid}, {:status, :ready, :pid}]
@@ -442,12 +444,12 @@ defmodule Linx.Agent.ProtocolTest do
 
   # Runs an agent as the workload of another one, where it speaks through a socket: `steps` are done
   # to it at the checkpoint, `opts` are keys of the request, and `prepare` is shell.
-  defp agent_behind_socket(steps, opts \\ %{}, prepare \\ ":") do
+  defp agent_behind_socket(steps, opts \\ %{}, prepare \\ ":", channel \\ "3<&0 4<&0") do
     path = socket_path()
     listen = [ifaddr: {:local, path}, mode: :binary, active: false, packet: 4]
     {:ok, listener} = :gen_tcp.listen(0, listen)
     on_exit(fn -> File.rm(path) end)
-    argv = ["/bin/sh", "-c", "#{prepare}; exec \"$0\" 3<&0 4<&0", Linx.Agent.Binary.path()]
+    argv = ["/bin/sh", "-c", "#{prepare}; exec \"$0\" #{channel}", Linx.Agent.Binary.path()]
     fixed = %{argv: argv, stdio: [stdin: {:connect_unix, path}], orphan: :kill}
     outer = start([{:spawn, Map.merge(opts, fixed)}] ++ steps ++ [:proceed])
     {:ok, socket} = :gen_tcp.accept(listener, 10_000)
@@ -504,6 +506,72 @@ defmodule Linx.Agent.ProtocolTest do
 
       assert last == {:status, :exited, 3}
       rest(outer)
+    end
+  end
+
+  describe "a BEAM that reads no more but still speaks" do
+    for fate <- [:kill, :leave] do
+      @tag fate: fate
+      test "costs an agent no time, orphan: #{inspect(fate)}", %{fate: fate} do
+        fifo = Path.join(tmp_dir(), "fifo")
+        {_, 0} = System.cmd("mkfifo", [fifo])
+        args = ["-c", "exec cat < #{fifo}"]
+        reader = Port.open({:spawn_executable, "/bin/sh"}, [:binary, args: args])
+        {:os_pid, reader_pid} = Port.info(reader, :os_pid)
+        {outer, socket} = agent_behind_socket([], %{}, ":", "3<&0 4> #{fifo}")
+        {:status, :spawned, inner} = next(outer)
+        {:spawn, sleep} = @sleep
+        tell(socket, [{:spawn, Map.put(sleep, :orphan, fate)}, :proceed])
+        await_bytes(reader, "running")
+        # The guardian, if there is one, and the agent.
+        agents = [inner | Tree.children(inner)]
+        Tree.kill(reader_pid, :KILL)
+        eventually(fn -> not alive?(reader_pid) end)
+        before = ticks(agents)
+        Process.sleep(500)
+        # Of 50.
+        assert ticks(agents) - before <= 5
+        Port.close(outer)
+      end
+    end
+
+    defp await_bytes(port, wanted, seen \\ "") do
+      if not (seen =~ wanted) do
+        assert_receive {^port, {:data, bytes}}, 10_000
+        await_bytes(port, wanted, seen <> bytes)
+      end
+    end
+
+    # The processor time that processes have had, as /proc/<pid>/stat counts it.
+    defp ticks(pids) do
+      Enum.sum(
+        for pid <- pids do
+          [_, fields] = Regex.run(~r/\) (.*)/, File.read!("/proc/#{pid}/stat"))
+          [user, system] = fields |> String.split() |> Enum.slice(11, 2)
+          String.to_integer(user) + String.to_integer(system)
+        end
+      )
+    end
+  end
+
+  describe "a child that somebody has stopped before it was ready" do
+    # Another user's processes are nobody's to trace; with Yama, nor are those of one's own.
+    @describetag :root
+
+    for command <- [:abort, {:stop, 100}] do
+      @tag command: command
+      test "is taken away by #{inspect(command)}", %{command: command} do
+        agent = start()
+        {:os_pid, os_pid} = Port.info(agent, :os_pid)
+        hold = Rogue.hold(os_pid)
+        send_frame(agent, @sleep)
+        {:status, :spawned, child} = next(agent)
+        Rogue.await_held(hold)
+        eventually(fn -> stat(child) == "T" end)
+        send_frame(agent, command)
+        assert rest(agent) == {[{:status, :aborted, child}], 0}
+        assert stat(child) == nil
+      end
     end
   end
 
