@@ -3,8 +3,10 @@
 //! The guardian is the process the BEAM started; the agent is its child. As a
 //! subreaper it inherits whatever the agent leaves, and it keeps the BEAM's port
 //! open until all of that is gone, so that "the port has closed" means "nothing
-//! is left". The agent sits in a session of its own: no `kill -- -pgid` hits
-//! both. Should the guardian die, `PR_SET_PDEATHSIG` tells the agent.
+//! is left". The agent leads a process group of its own: no `kill -- -pgid` hits
+//! both. Should the guardian die, `PR_SET_PDEATHSIG` tells the agent. If that is
+//! stopped then, the kernel continues it, since its group has become an orphaned
+//! one (setpgid(2)): for this the two have to be in one session.
 
 use crate::host::control::Control;
 use crate::reap::sweep::{Progress, Sweep};
@@ -16,7 +18,7 @@ use crate::sys::wait::{await_change, Change, Death};
 use crate::wire::{Failure, Leftover, Stage};
 use nix::sys::prctl;
 use nix::sys::signal::{kill, Signal};
-use nix::unistd::{getpid, getppid, setsid};
+use nix::unistd::{getpid, getppid, setpgid, Pid};
 use std::os::fd::AsFd;
 
 /// Splits the process in two and runs `agent` in the child. The parent, the
@@ -32,7 +34,8 @@ pub fn guarded(
     prctl::set_child_subreaper(true).map_err(Stage::Subreaper.failed())?;
     let guardian = getpid();
     let child = clone::child(0, || {
-        let ready = prctl::set_pdeathsig(Signal::SIGTERM).and_then(|()| setsid());
+        let own = Pid::from_raw(0);
+        let ready = prctl::set_pdeathsig(Signal::SIGTERM).and_then(|()| setpgid(own, own));
         match control.take() {
             // A guardian that died before it could be noticed has another pid than our parent.
             Some(control) if ready.is_ok() && getppid() == guardian => {

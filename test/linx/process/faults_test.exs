@@ -337,6 +337,19 @@ defmodule Linx.Process.FaultsTest do
     written.() == before
   end
 
+  test "an agent that is stopped when the guardian is killed goes on by itself" do
+    {session, tree} = Tree.start(Tree.new(:daemon))
+
+    # It would have the port open, and everything that inherited its standard output waiting, for ever.
+    on_exit(fn -> Tree.kill(Tree.agent(tree), :CONT) end)
+    # Or it would be the guardian that wakes it.
+    Tree.kill(Tree.guardian(tree), :STOP)
+    Tree.kill(Tree.agent(tree), :STOP)
+    Tree.kill(Tree.guardian(tree), :KILL)
+    Tree.assert_gone(tree)
+    assert P.wait(session) == {:error, @agent_died}
+  end
+
   # Until the last moment before exec all signals are blocked, and this is before that moment. Nobody
   # but SIGKILL reaches it.
   for {fault, what} <- [
