@@ -230,7 +230,11 @@ impl Slot {
             Effect::Signal(signal, reach, call) => {
                 let result = valid_signal(signal).and_then(|()| {
                     let result = self.signal(signal, reach);
-                    result.map_err(Stage::Signal.failed())
+                    result.map_err(|errno| match errno {
+                        // Its parent may have reaped it before we hear of its end.
+                        Errno::ESRCH => Stage::Ended.failed()(errno),
+                        errno => Stage::Signal.failed()(errno),
+                    })
                 });
                 answer(call, result, world);
             }
@@ -510,7 +514,7 @@ impl Slot {
                 let group = getpgid(Some(Pid::from_raw(main.pid)))?;
                 // It may have joined the agent's, which is nobody's to signal.
                 if group == getpgrp() {
-                    return Err(Errno::ESRCH);
+                    return Err(Errno::EPERM);
                 }
                 signals::kill_group(group.as_raw(), signal)
             }
