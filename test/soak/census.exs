@@ -1,0 +1,160 @@
+defmodule Soak.Census do
+  @moduledoc false
+
+  # What there is at a moment, in the BEAM and around it.
+
+  @exact [
+    :processes,
+    :ports,
+    :atoms,
+    :ets,
+    :timers,
+    :fds,
+    :forker_fds,
+    :agents,
+    :zombies,
+    :marked
+  ]
+  @bytes [:memory, :process_memory, :binary_memory]
+
+  # By how much memory may differ between two moments that are alike.
+  @margin 1_048_576
+
+  def take(soak) do
+    for pid <- Process.list(), do: :erlang.garbage_collect(pid)
+    forker = forker()
+
+    %{
+      processes: length(Process.list()),
+      ports: length(Port.list()),
+      atoms: :erlang.system_info(:atom_count),
+      ets: length(:ets.all()),
+      # In bytes.
+      timers: :erlang.system_info(:allocated_areas) |> List.keyfind(:bif_timer, 0) |> elem(1),
+      memory: :erlang.memory(:total),
+      process_memory: :erlang.memory(:processes),
+      binary_memory: :erlang.memory(:binary),
+      rss: rss(System.pid()),
+      fds: length(File.ls!("/proc/self/fd")),
+      forker_fds: length(File.ls!("/proc/#{forker}/fd")),
+      agents: length(agents(forker)),
+      zombies: zombies(),
+      # Of the whole machine, where others may have some, too.
+      terminals:
+        "/proc/sys/kernel/pty/nr" |> File.read!() |> String.trim() |> String.to_integer(),
+      marked: length(Linx.Test.Helpers.processes(soak.mark)),
+      agent_rss: if(soak.busy, do: rss(soak.busy.agent), else: 0)
+    }
+  end
+
+  @doc """
+  Counts when what was still on its way out has gone: when there is no more than expected, or else
+  nothing changes any more.
+  """
+  def settled(soak, expected, before \\ nil, deadline \\ now() + 20_000) do
+    census = take(soak)
+
+    expected_now =
+      if expected, do: &(census[&1] <= expected[&1]), else: &(census[&1] == before[&1])
+
+    if now() > deadline or Enum.all?(@exact, expected_now) do
+      census
+    else
+      Process.sleep(100)
+      settled(soak, expected, census, deadline)
+    end
+  end
+
+  @doc "What stands against the claim that nothing has been left while it went on, in words."
+  def complaints(first, rows) do
+    # What grows, shows in the last moments against the first ones.
+    grown =
+      for key <- @bytes ++ [:agent_rss],
+          {early, late} = {[first | Enum.take(rows, 3)], Enum.take(rows, -3)},
+          [before, later] = for(part <- [early, late], do: Enum.max(Enum.map(part, & &1[key]))),
+          later > before + @margin,
+          do: "#{key} has grown from #{before} to #{later}"
+
+    differences(first, List.last(rows)) ++ grown
+  end
+
+  @doc "What there is not as many of as before, in words."
+  def differences(before, later) do
+    for key <- @exact, before[key] != later[key], do: "#{key}: #{before[key]}, then #{later[key]}"
+  end
+
+  @columns [
+    processes: "procs",
+    ports: "ports",
+    atoms: "atoms",
+    ets: "ets",
+    timers: "timers",
+    memory: "memory",
+    process_memory: "in procs",
+    binary_memory: "binaries",
+    rss: "RSS",
+    fds: "fds",
+    forker_fds: "setup fds",
+    agents: "agents",
+    zombies: "zombies",
+    marked: "marked",
+    terminals: "ptys",
+    agent_rss: "agent RSS"
+  ]
+
+  def header, do: line("sessions", Keyword.values(@columns))
+  def row(name, census), do: line(name, for({key, _} <- @columns, do: cell(key, census[key])))
+
+  defp line(name, cells) do
+    IO.puts(
+      Enum.map_join(
+        [String.pad_trailing("#{name}", 9) | cells],
+        " ",
+        &String.pad_leading("#{&1}", 9)
+      )
+    )
+  end
+
+  defp cell(key, bytes) when key in @bytes or key in [:rss, :agent_rss],
+    do: "#{div(bytes, 1024)}K"
+
+  defp cell(_key, number), do: number
+
+  def forker do
+    [forker] =
+      for pid <- children(System.pid()),
+          File.read("/proc/#{pid}/comm") == {:ok, "erl_child_setup\n"},
+          do: pid
+
+    forker
+  end
+
+  # Agents and guardians, down from the BEAM.
+  defp agents(pid) do
+    for child <- children(pid), File.read("/proc/#{child}/comm") == {:ok, "linx_process\n"} do
+      [child | agents(child)]
+    end
+    |> List.flatten()
+  end
+
+  # Those that the BEAM, its helper or an agent should have reaped.
+  defp zombies do
+    forker = forker()
+    parents = [System.pid(), forker | agents(forker)]
+    Enum.count(Enum.flat_map(parents, &children/1), &(Linx.Test.Helpers.stat(&1) == "Z"))
+  end
+
+  defp children(pid) do
+    case File.read("/proc/#{pid}/task/#{pid}/children") do
+      {:ok, pids} -> String.split(pids)
+      {:error, _gone} -> []
+    end
+  end
+
+  defp rss(pid) do
+    [_, resident | _] = String.split(File.read!("/proc/#{pid}/statm"))
+    String.to_integer(resident) * 4096
+  end
+
+  defp now, do: System.monotonic_time(:millisecond)
+end
