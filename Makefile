@@ -5,6 +5,8 @@
 #   make test-unprivileged  only the last of these; needs root
 #   make conformance        the wire protocol from C, with our agent and the C agent (part of make test)
 #   make faults             how long it takes until nothing is left, whatever fails, ROUNDS (1) times each
+#   make stress             the races, many rounds, while the scheduling is shaken
+#   make soak               100,000 sessions, and what is left of them; SESSIONS=2000 for a minute's worth
 #   make sanitize           make conformance, and the Rust tests without system calls, under AddressSanitizer
 #   make lint               formatting, clippy, and no warning anywhere
 #   make fuzz               fuzz what the agent is told, each of three targets for FUZZ_SECONDS (600)
@@ -24,7 +26,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 FUZZ_SECONDS ?= 600
 ROUNDS ?= 1
 
-.PHONY: help demo test test-unprivileged conformance faults sanitize lint fuzz miri audit setup clean
+.PHONY: help demo test test-unprivileged conformance faults stress soak sanitize lint fuzz miri audit setup clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -54,6 +56,12 @@ conformance:
 faults:
 	@bin/setup test
 	LINX_FAULT_ROUNDS=$(ROUNDS) mix test test/linx/process/faults_test.exs test/linx/process/hostile_test.exs
+
+stress: setup
+	bin/stress
+
+soak: setup
+	MIX_ENV=test mix run test/soak/soak.exs
 
 # A stable Rust brings the sanitizer, and takes the flag when it is told to take those of nightly.
 sanitize:
