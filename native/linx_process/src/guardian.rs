@@ -3,10 +3,10 @@
 //! The guardian is the process the BEAM started; the agent is its child. As a
 //! subreaper it inherits whatever the agent leaves, and it keeps the BEAM's port
 //! open until all of that is gone, so that "the port has closed" means "nothing
-//! is left". The agent leads a process group of its own: no `kill -- -pgid` hits
-//! both. Should the guardian die, `PR_SET_PDEATHSIG` tells the agent. If that is
-//! stopped then, the kernel continues it, since its group has become an orphaned
-//! one (setpgid(2)): for this the two have to be in one session.
+//! is left". The agent sits in a session of its own: no `kill -- -pgid` hits
+//! both, and no workload can join the guardian's process group. Should the guardian
+//! die, `PR_SET_PDEATHSIG` tells the agent, by the one signal that also continues it
+//! if it has been stopped, or is about to be.
 
 use crate::host::control::Control;
 use crate::reap::sweep::{Progress, Sweep};
@@ -18,7 +18,7 @@ use crate::sys::wait::{await_change, Change, Death};
 use crate::wire::{Failure, Leftover, Stage};
 use nix::sys::prctl;
 use nix::sys::signal::{kill, Signal};
-use nix::unistd::{getpid, getppid, setpgid, Pid};
+use nix::unistd::{getpid, getppid, setsid, Pid};
 use std::os::fd::AsFd;
 
 /// Splits the process in two and runs `agent` in the child. The parent, the
@@ -29,17 +29,16 @@ use std::os::fd::AsFd;
 pub fn guarded(
     control: &mut Option<Control>,
     descendants: Leftover,
-    agent: impl FnOnce(Control) -> i32,
+    agent: impl FnOnce(Control, Pid) -> i32,
 ) -> Result<i32, Failure> {
     prctl::set_child_subreaper(true).map_err(Stage::Subreaper.failed())?;
     let guardian = getpid();
     let child = clone::child(0, || {
-        let own = Pid::from_raw(0);
-        let ready = prctl::set_pdeathsig(Signal::SIGTERM).and_then(|()| setpgid(own, own));
+        let ready = prctl::set_pdeathsig(Signal::SIGCONT).and_then(|()| setsid());
         match control.take() {
             // A guardian that died before it could be noticed has another pid than our parent.
             Some(control) if ready.is_ok() && getppid() == guardian => {
-                let code = agent(control);
+                let code = agent(control, guardian);
                 // Somebody may have stopped it, and the port would stay open.
                 let _ = kill(guardian, Signal::SIGCONT);
                 exit(code)

@@ -24,6 +24,7 @@ pub mod wire;
 
 use host::control::Control;
 use nix::errno::Errno;
+use nix::unistd::Pid;
 use session::exit_code;
 use std::io::Write;
 use sys::{fds, signals};
@@ -83,12 +84,13 @@ fn serve(mut control: Control) -> i32 {
         },
     };
     match request.orphan {
-        Leftover::Leave => session(control, request),
+        Leftover::Leave => session(control, request, None),
         Leftover::Kill => {
             let mut control = Some(control);
-            let result = guardian::guarded(&mut control, request.descendants, |control| {
-                session(control, request)
-            });
+            let result =
+                guardian::guarded(&mut control, request.descendants, |control, guardian| {
+                    session(control, request, Some(guardian))
+                });
             match (result, control) {
                 (Ok(code), _) => code,
                 (Err(failure), Some(control)) => {
@@ -100,14 +102,14 @@ fn serve(mut control: Control) -> i32 {
     }
 }
 
-fn session(control: Control, request: Request) -> i32 {
+fn session(control: Control, request: Request, guardian: Option<Pid>) -> i32 {
     // Where nothing is ever to be killed, orphans go to whoever else inherits them here.
     if request.inherits_orphans() {
         if let Err(failure) = inherit_orphans() {
             return host::refuse(control, failure, exit_code::INFRASTRUCTURE);
         }
     }
-    host::run(control, request)
+    host::run(control, request, guardian)
 }
 
 /// What cannot be promised is not begun: without a `/proc` of this PID namespace the processes to be

@@ -337,17 +337,20 @@ defmodule Linx.Process.FaultsTest do
     written.() == before
   end
 
+  # Several times, since it may or may not have got to stop by then.
   test "an agent that is stopped when the guardian is killed goes on by itself" do
-    {session, tree} = Tree.start(Tree.new(:daemon))
+    for _round <- 1..20 do
+      {session, tree} = Tree.start(Tree.new(:plain))
+      {agent, guardian} = {Tree.agent(tree), Tree.guardian(tree)}
 
-    # It would have the port open, and everything that inherited its standard output waiting, for ever.
-    on_exit(fn -> Tree.kill(Tree.agent(tree), :CONT) end)
-    # Or it would be the guardian that wakes it.
-    Tree.kill(Tree.guardian(tree), :STOP)
-    Tree.kill(Tree.agent(tree), :STOP)
-    Tree.kill(Tree.guardian(tree), :KILL)
-    Tree.assert_gone(tree)
-    assert P.wait(session) == {:error, @agent_died}
+      # It would have the port open, and everything that inherited its standard output waiting, for ever.
+      on_exit(fn -> Tree.kill(agent, :CONT) end)
+      # The guardian first, or it would wake the agent.
+      stop_both_and_kill = "kill -STOP #{guardian}; kill -STOP #{agent}; kill -KILL #{guardian}"
+      {_, 0} = System.cmd("/bin/sh", ["-c", stop_both_and_kill])
+      Tree.assert_gone(tree)
+      assert P.wait(session) == {:error, @agent_died}
+    end
   end
 
   # Until the last moment before exec all signals are blocked, and this is before that moment. Nobody
@@ -454,6 +457,17 @@ defmodule Linx.Process.FaultsTest do
         assert alive?(tree.target)
       end
     end
+  end
+
+  # Where nothing is inherited, who has lost a parent is not known any more.
+  test "SIGKILL to a tree leaves nothing, however few descriptors the agent may have" do
+    script = "i=0; while [ $i -lt 150 ]; do (sleep MARK & wait) & i=$((i + 1)); done; wait"
+    tree = Tree.script(script, 150, orphan: :leave, descendants: :leave)
+    {session, tree} = Tree.start(tree)
+    {_, 0} = System.cmd("prlimit", ["--pid", "#{Tree.agent(tree)}", "--nofile=64"])
+    assert P.signal(session, :sigkill, to: :tree) == :ok
+    assert P.wait(session, 10_000) == {:ok, {:signaled, 9}}
+    Tree.assert_gone(tree)
   end
 
   describe "orphan: :leave" do

@@ -135,6 +135,14 @@ defmodule Linx.Process.HostileTest do
       end
     end
 
+    # A signal to the group would hit the guardian.
+    test "would join the guardian's process group may not" do
+      {session, tree} = Tree.start(Tree.new(:plain))
+      join = "exit(setpgrp(0, #{Tree.guardian(tree)}) ? 0 : 3)"
+      Tree.tell(tree, "exec perl -e '#{join}'")
+      assert P.wait(session) == {:ok, {:exited, 3}}
+    end
+
     test "kills its agent" do
       {session, tree} = Tree.start(Tree.new(:daemon))
       Tree.tell(tree, "kill -9 $PPID; exec sleep MARK")

@@ -8,11 +8,12 @@ pub mod terminal;
 
 use crate::reap::sweep::reap_unknown;
 use crate::session::{exit_code, Input};
-use crate::wire::{decode, Event, Failure, Leftover, Request, Stage};
+use crate::wire::{decode, Event, Failure, Request, Stage};
 use control::{Control, Received};
 use nix::sys::epoll::EpollFlags;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::{getppid, Pid};
 use poller::{Poller, Ready, Token};
 use slot::{Slot, World};
 use std::collections::BTreeMap;
@@ -23,8 +24,8 @@ use std::time::Instant;
 const ONLY: u32 = 0;
 
 /// Runs the session that `request` asks for to its end and returns the agent's exit code.
-pub fn run(mut control: Control, request: Request) -> i32 {
-    let (code, overrun) = match Host::new(&mut control, request.orphan) {
+pub fn run(mut control: Control, request: Request, guardian: Option<Pid>) -> i32 {
+    let (code, overrun) = match Host::new(&mut control, guardian) {
         Ok(mut host) => (host.run(request), host.overrun),
         Err(failure) => return refuse(control, failure, exit_code::INFRASTRUCTURE),
     };
@@ -52,8 +53,8 @@ struct Host<'a> {
     signals: SignalFd,
     poller: Poller,
     slots: BTreeMap<u32, Slot>,
-    /// Whether SIGTERM means that the guardian is dead (it means "end" otherwise).
-    guarded: bool,
+    /// The parent, as long as it lives.
+    guardian: Option<Pid>,
     listening: bool,
     /// A frame that is too long is being announced on the channel.
     overrun: bool,
@@ -61,8 +62,8 @@ struct Host<'a> {
 }
 
 impl<'a> Host<'a> {
-    fn new(control: &'a mut Control, orphan: Leftover) -> Result<Self, Failure> {
-        let mask = SigSet::from_iter([Signal::SIGCHLD, Signal::SIGTERM]);
+    fn new(control: &'a mut Control, guardian: Option<Pid>) -> Result<Self, Failure> {
+        let mask = SigSet::from_iter([Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGCONT]);
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
             .map_err(Stage::SignalFd.failed())?;
         let mut poller = Poller::new().map_err(Stage::Epoll.failed())?;
@@ -74,7 +75,7 @@ impl<'a> Host<'a> {
             signals,
             poller,
             slots: BTreeMap::new(),
-            guarded: orphan == Leftover::Kill,
+            guardian,
             listening: true,
             overrun: false,
             exit_code: None,
@@ -225,7 +226,7 @@ impl<'a> Host<'a> {
 
     fn hangup(&mut self) {
         self.stop_listening();
-        if self.guarded {
+        if self.guardian.is_some() {
             // The BEAM is gone. Otherwise it may have stopped to speak and still be listening.
             self.control.outbox().give_up();
         }
@@ -240,15 +241,16 @@ impl<'a> Host<'a> {
 
     fn signalled(&mut self) {
         while let Ok(Some(signal)) = self.signals.read_signal() {
-            if signal.ssi_signo != libc::SIGTERM as u32 {
-                continue;
-            }
-            if self.guarded {
-                self.hangup();
-            } else {
-                // Nobody asked for more than what SIGTERM does to any process.
-                self.exit_code.get_or_insert(128 + libc::SIGTERM);
-                self.control.outbox().give_up();
+            let orphaned = self.guardian.is_some_and(|pid| pid != getppid());
+            match Signal::try_from(signal.ssi_signo as i32) {
+                Ok(Signal::SIGCONT) if orphaned => self.hangup(),
+                Ok(Signal::SIGTERM) if self.guardian.is_some() => self.hangup(),
+                Ok(Signal::SIGTERM) => {
+                    // Nobody asked for more than what SIGTERM does to any process.
+                    self.exit_code.get_or_insert(128 + libc::SIGTERM);
+                    self.control.outbox().give_up();
+                }
+                _ => {}
             }
         }
     }

@@ -220,7 +220,7 @@ impl Slot {
             Effect::Proceed => self.tell(&Order::Proceed),
             Effect::Kill => {
                 let _ = self.signal_main(libc::SIGKILL);
-                self.doomed = Instant::now().checked_add(PATIENCE);
+                self.doomed = self.doomed.or_else(|| Instant::now().checked_add(PATIENCE));
             }
             Effect::AwaitOthers => self.awaits_others = true,
             Effect::Sweep => {

@@ -2,6 +2,7 @@
 
 use crate::sys::pidfd;
 use nix::errno::Errno;
+use nix::sys::resource::{getrlimit, Resource};
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
 use std::fs;
@@ -9,8 +10,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A tree that goes on growing is not looked at for ever.
 const MAX_LOOKS: usize = 32;
-/// So many processes are pinned at a time, by a descriptor each.
-const PINNED: usize = 512;
 
 /// How to look for children.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +64,10 @@ pub fn end(root: libc::pid_t, pidfd: BorrowedFd) {
 
 /// Sends `signal` to everybody below this process but `spared`, also to those who appear meanwhile.
 pub fn signal_all(spared: Option<libc::pid_t>, signal: libc::c_int) {
+    if signal == libc::SIGKILL {
+        // So that nobody ends by itself, and leaves others, because of another's end.
+        signal_all(spared, libc::SIGSTOP);
+    }
     let mut signalled = HashSet::new();
     for _ in 0..MAX_LOOKS {
         let tree = descendants(Search::Children);
@@ -73,6 +76,10 @@ pub fn signal_all(spared: Option<libc::pid_t>, signal: libc::c_int) {
         if fresh.is_empty() {
             return;
         }
+        if signal == libc::SIGKILL {
+            // Children first: without their parent they could not be told from strangers.
+            fresh.reverse();
+        }
         self::signal(&fresh, &tree, signal);
     }
 }
@@ -80,8 +87,8 @@ pub fn signal_all(spared: Option<libc::pid_t>, signal: libc::c_int) {
 /// Sends `signal` to `pids`, members of `tree`. Each is pinned first, and must still be
 /// a child of the tree then: its pid may have passed on to a stranger.
 ///
-/// They are pinned before anybody is signalled: what a dying parent leaves does not come to an agent
-/// that is no subreaper, and would not be known any more.
+/// As many as possible are pinned before the first of them is signalled: what a parent leaves that ends of
+/// that does not come to an agent that is no subreaper, and would not be known any more.
 pub fn signal(pids: &[libc::pid_t], tree: &[libc::pid_t], signal: libc::c_int) {
     // A child of our own keeps its pid until we reap it, also when `/proc` does not show it to us.
     let own = listed_children(nix::unistd::getpid().as_raw());
@@ -92,13 +99,19 @@ pub fn signal(pids: &[libc::pid_t], tree: &[libc::pid_t], signal: libc::c_int) {
             pin(*pid, tree)
         }
     };
-    for some in pids.chunks(PINNED) {
+    for some in pids.chunks(pinnable()) {
         let pidfds: Vec<_> = some.iter().flat_map(pinned).collect();
         for pidfd in pidfds {
             // It may have ended by now, or become another user's: nothing to do about either.
             let _ = pidfd::send_signal(pidfd.as_fd(), signal);
         }
     }
+}
+
+/// How many processes can be pinned at a time, by a descriptor each.
+fn pinnable() -> usize {
+    let (soft, _hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or_default();
+    usize::try_from(soft / 2).unwrap_or(usize::MAX).max(1)
 }
 
 fn pin(pid: libc::pid_t, tree: &[libc::pid_t]) -> Result<OwnedFd, Errno> {

@@ -37,7 +37,7 @@ pub struct Policy {
     pub pty: bool,
 }
 
-/// Exit codes of the agent (`linx_process.c`, "EXIT CODES").
+/// Exit codes of the agent (`docs/wire-protocol.md`, "Exit codes").
 pub mod exit_code {
     pub const SUCCESS: i32 = 0;
     /// The channel to the BEAM failed, or a step at the checkpoint did.
