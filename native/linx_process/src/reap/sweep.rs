@@ -10,8 +10,10 @@ use crate::sys::wait::{self, Children};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-/// What does not die within this time hangs in the kernel.
+/// What does not die within this time, however often it is killed, hangs in the kernel.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Fewer rounds of killing than this, however long they took, have only shown that the machine is busy.
+const ENOUGH: u32 = 200;
 /// One step takes no longer than about this, so that the loop it is part of stays responsive.
 const STEP: Duration = Duration::from_millis(10);
 const PAUSE: Duration = Duration::from_millis(1);
@@ -72,12 +74,11 @@ impl Sweep {
         if !self.anybody_left(&is_known) {
             return Progress::Done;
         }
-        if self.started.elapsed() > PATIENCE {
+        self.rounds += 1;
+        if self.started.elapsed() > PATIENCE && self.rounds >= ENOUGH {
             return Progress::GaveUp;
         }
-        self.rounds += 1;
-        if self.rounds >= ROUNDS {
-            self.rounds = 0;
+        if self.rounds % ROUNDS == 0 {
             self.quiet = 0;
             self.stopped.clear();
             self.search = Search::Everything;
