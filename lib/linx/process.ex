@@ -193,7 +193,8 @@ defmodule Linx.Process do
   It joins all of them, or those that `:namespaces` names. The options are those of the module, the
   events and the checkpoint those of `spawn/1`. When a namespace cannot be joined, the error event and
   `wait/1` name it in their stage: `:open_ns_user` when there is no such target, `:setns_net` when
-  that one may not be entered.
+  that one may not be entered. A PID namespace that ends meanwhile takes the program along: that may be
+  an error at `:fork`, or a death by SIGKILL at `:checkpoint` or `:execve`.
 
       {:ok, host_pid} = Linx.Process.host_pid(container)
       {:ok, probe} = Linx.Process.enter(host_pid, argv: ["/bin/ip", "link"], namespaces: [:net])
