@@ -4,11 +4,9 @@ defmodule Linx.Test.Footprint do
   # What a session takes of the machine besides processes: ports and descriptors of the BEAM, control
   # groups, terminals.
 
-  import Linx.Test.Helpers
-
   @doc "What is in use now."
   def take do
-    %{ports: Port.list(), descriptors: descriptors(), cgroups: cgroups(), terminals: nr()}
+    %{ports: Port.list(), descriptors: descriptors(), cgroups: cgroups()}
   end
 
   @doc "What is in use now and was not in use then, as a list."
@@ -17,12 +15,6 @@ defmodule Linx.Test.Footprint do
       {what, now} -> for one <- now -- before[what], do: {what, one}
     end)
   end
-
-  @doc """
-  Waits until the kernel counts no more terminals than then. It counts those of everybody on the
-  machine, so that this may take a while which says nothing.
-  """
-  def await_terminals(before), do: eventually(fn -> nr() <= before.terminals end)
 
   @doc """
   The terminals that these processes hold open, above the standard descriptors, each with what tells
@@ -66,9 +58,5 @@ defmodule Linx.Test.Footprint do
         File.dir?(entry),
         uniq: true,
         do: entry
-  end
-
-  defp nr do
-    "/proc/sys/kernel/pty/nr" |> File.read!() |> String.trim() |> String.to_integer()
   end
 end

@@ -94,7 +94,6 @@ defmodule Linx.Process.FaultsTest do
     Timings.record({stage, fault}, kind, time)
     if fault != :beam_killed, do: assert_told(fault, result(stage, fault, kind), subject)
 
-    if kind == :pty, do: Footprint.await_terminals(before)
     if kind == :entered, do: assert(alive?(tree.target))
     if lease, do: Port.close(lease.port)
     time
