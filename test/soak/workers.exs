@@ -13,8 +13,8 @@ defmodule Soak.Workers do
 
   @doc "Runs the sessions with these numbers, which decide of what kind they are."
   def run(soak, numbers) do
-    counter = :counters.new(1, [])
-    :counters.put(counter, 1, numbers.first)
+    counter = :atomics.new(1, [])
+    :atomics.put(counter, 1, numbers.first - 1)
     next = fn -> next(counter, numbers.last) end
     workers = for _ <- 1..@workers, do: spawn_monitor(fn -> work(soak, next, []) end)
     for {pid, monitor} <- workers, do: await(pid, monitor, :infinity)
@@ -27,8 +27,7 @@ defmodule Soak.Workers do
 
   # Numbers are given out once.
   defp next(counter, last) do
-    number = :counters.get(counter, 1)
-    :counters.add(counter, 1, 1)
+    number = :atomics.add_get(counter, 1, 1)
     if number <= last, do: number
   end
 
