@@ -270,8 +270,8 @@ defmodule Linx.Process.HostileTest do
     for cause <- [:stop, :session_killed, :agent_killed, :guardian_killed] do
       @tag cause: cause
       test "is a set-user-ID program: #{cause}", %{cause: cause} do
-        # It waits for a password, as root.
-        script = "exec setpriv --reuid=nobody --keep-groups su -c 'echo MARK'"
+        # It waits for a password, as root, and asks for it in English.
+        script = "export LC_ALL=C; exec setpriv --reuid=nobody --keep-groups su -c 'echo MARK'"
         tree = Tree.script(script, 0, stdio: :pty, grace: 50)
         {session, tree} = Tree.start(tree)
         read_pty_until("assword")
