@@ -41,6 +41,17 @@ defmodule Soak.Kinds do
   def weights(false), do: @kinds
   def weights(true), do: @kinds ++ @as_root
 
+  # The first message like that. All others stay where they are.
+  defmacrop await(pattern) do
+    quote do
+      receive do
+        unquote(pattern) = message -> message
+      after
+        @patience -> raise "what was waited for has not come"
+      end
+    end
+  end
+
   def run(:plain, _soak) do
     session = spawn!(argv: ["/bin/true"], auto_proceed: true)
     [:ready, :running, {:exited, 0}] = life(session)
@@ -138,7 +149,7 @@ defmodule Soak.Kinds do
     script = "trap '' TERM; echo go; while :; do sleep #{soak.mark}; done"
     session = spawn!(argv: sh(script, soak), stdio: :pty, auto_proceed: true)
     running()
-    await(&match?({:linx_process, :pty_out, _}, &1))
+    await({:linx_process, :pty_out, _})
     :ok = P.stop(session, grace: Enum.random(0..20))
     {:signaled, 9} = List.last(events())
   end
@@ -148,7 +159,7 @@ defmodule Soak.Kinds do
     if Enum.random([true, false]), do: running(), else: ready()
     agent = agent(session)
     Process.exit(session, :kill)
-    await(&(&1 == {:EXIT, session, :killed}))
+    await({:EXIT, ^session, :killed})
     {:error, :no_process} = P.wait(session)
     gone(agent)
     events()
@@ -176,11 +187,11 @@ defmodule Soak.Kinds do
         Process.sleep(:infinity)
       end)
 
-    {:session, session} = await(&match?({:session, _}, &1))
+    {:session, session} = await({:session, _})
     monitor = Process.monitor(session)
     running()
     Process.exit(parent, Enum.random([:kill, :shutdown]))
-    await(&match?({:DOWN, ^monitor, :process, _, _}, &1))
+    await({:DOWN, ^monitor, :process, _, _})
     [{:signaled, 15}] = events()
   end
 
@@ -191,10 +202,10 @@ defmodule Soak.Kinds do
     running()
     # Its successor.
     :ok = P.signal(session, 9)
-    {:linx_process, :signaled, 9} = await(&match?({:linx_process, :signaled, _}, &1))
+    {:linx_process, :signaled, 9} = await({:linx_process, :signaled, _})
     running()
     :ok = Supervisor.stop(supervisor)
-    await(&(&1 == {:EXIT, supervisor, :normal}))
+    await({:EXIT, ^supervisor, :normal})
     [{:signaled, 15}] = events() -- [:ready]
   end
 
@@ -221,7 +232,7 @@ defmodule Soak.Kinds do
     allowed = [{:error, :timeout}, {:ok, {:exited, 0}}]
     for answer <- Task.await_many(waiters, @patience), do: true = answer in allowed
     [:ready, :running, {:exited, 0}] = life(session)
-    for waiter <- waiters, do: await(&(&1 == {:EXIT, waiter.pid, :normal}))
+    for %{pid: pid} <- waiters, do: await({:EXIT, ^pid, :normal})
   end
 
   def run(:environment, soak) do
@@ -253,7 +264,7 @@ defmodule Soak.Kinds do
 
       :link ->
         Process.exit(session, :shutdown)
-        await(&(&1 == {:EXIT, session, :shutdown}))
+        await({:EXIT, ^session, :shutdown})
         [{:signaled, 15}] = events()
     end
 
@@ -324,33 +335,18 @@ defmodule Soak.Kinds do
   end
 
   defp ready do
-    {:linx_process, :ready, host_pid} = await(&match?({:linx_process, :ready, _}, &1))
+    {:linx_process, :ready, host_pid} = await({:linx_process, :ready, _})
     host_pid
   end
 
   defp running do
-    await(&(&1 == {:linx_process, :running}))
+    await({:linx_process, :running})
 
     receive do
       {:linx_process, :ready, _} -> :ok
     after
       0 -> :ok
     end
-  end
-
-  # The first message like that.
-  defp await(fun) do
-    receive do
-      message -> if fun.(message), do: message, else: put_back(message, fun)
-    after
-      @patience -> raise "what was waited for has not come"
-    end
-  end
-
-  defp put_back(message, fun) do
-    found = await(fun)
-    send(self(), message)
-    found
   end
 
   # What has come so far.
