@@ -16,10 +16,13 @@ defmodule Linx.Agent.WirePropertyTest do
   @moduletag timeout: :infinity
   @patience 60_000
 
+  # Built first, which may take longer than an answer. Where it has been, that is over at once.
   defp mirror(_context) do
-    args = ~w(run --quiet --locked --package linx_process --example wire_mirror)
+    example = ~w(--quiet --locked --package linx_process --example wire_mirror)
+    {output, status} = System.cmd("cargo", ["build" | example], stderr_to_stdout: true)
+    assert status == 0, output
     cargo = System.find_executable("cargo")
-    options = [:binary, :exit_status, packet: 4, args: args]
+    options = [:binary, :exit_status, packet: 4, args: ["run" | example]]
     %{mirror: Port.open({:spawn_executable, cargo}, options)}
   end
 
