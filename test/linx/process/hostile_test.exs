@@ -38,13 +38,13 @@ defmodule Linx.Process.HostileTest do
     tracing: {"traces what it starts", [], "ROGUE tracing -- /bin/sleep sleep MARK &", 2},
     disguised: {"looks like the agent, or like its helpers", [], "DISGUISE", 2},
     closed: {"has closed all its descriptors", [], "exec 0<&- 1>&- 2>&-", 0},
-    threads: {"has 1,000 threads", [], "ROGUE threads 1000 MARK", 0},
-    crowd: {"has 2,000 children", [], "ROGUE children 2000 MARK", 0},
+    threads: {"has 1,000 threads", [], "ROGUE threads 1000 MARK || exit 1", 0},
+    crowd: {"has 2,000 children", [], "ROGUE children 2000 MARK || exit 1", 0},
     stopping: {"stops its agent over and over", [], "while kill -STOP $PPID; do :; done &", 0},
     stopped_guardian: {"has stopped the guardian", [], @guardian <> "; kill -STOP $guardian", 0},
     chains: {"passes itself on", [], @chains, 0},
     growth: {"grows", [], @growth, 0},
-    bomb: {"forks as fast as it may", [], "ROGUE bomb 100 61234 MARK", 0}
+    bomb: {"forks as fast as it may", [], "ROGUE bomb 100 61234 MARK || exit 1", 0}
   ]
 
   @ends [
@@ -76,6 +76,9 @@ defmodule Linx.Process.HostileTest do
       {cause, how} <- @ends,
       {workload, cause} not in @postponed do
     @tag workload: workload, cause: cause, deeds: deeds, setup: setup, leaves: leaves
+    # Only root can give it a user of its own.
+    if workload == :bomb, do: @tag(:root)
+
     test "a workload that #{what} ends: #{how}", context do
       limit = if context.workload in @many, do: @limit_many, else: @limit
       Timings.assert_within(limit, fn -> measure(context) end)
