@@ -3,6 +3,8 @@ defmodule Soak.Census do
 
   # What there is at a moment, in the BEAM and around it.
 
+  import Linx.Test.Helpers
+
   @exact [
     :processes,
     :ports,
@@ -23,7 +25,6 @@ defmodule Soak.Census do
 
   def take(soak) do
     for pid <- Process.list(), do: :erlang.garbage_collect(pid)
-    forker = forker()
 
     %{
       processes: length(Process.list()),
@@ -37,13 +38,13 @@ defmodule Soak.Census do
       binary_memory: :erlang.memory(:binary),
       rss: rss(System.pid()),
       fds: length(File.ls!("/proc/self/fd")),
-      forker_fds: length(File.ls!("/proc/#{forker}/fd")),
-      agents: length(agents(forker)),
+      forker_fds: length(File.ls!("/proc/#{forker()}/fd")),
+      agents: length(agents()),
       zombies: zombies(),
       # Of the whole machine, where others may have some, too.
       terminals:
         "/proc/sys/kernel/pty/nr" |> File.read!() |> String.trim() |> String.to_integer(),
-      marked: length(Linx.Test.Helpers.processes(soak.mark)),
+      marked: length(processes(soak.mark)),
       agent_rss: if(soak.busy, do: rss(soak.busy.agent), else: 0)
     }
   end
@@ -121,35 +122,10 @@ defmodule Soak.Census do
 
   defp cell(_key, number), do: number
 
-  def forker do
-    [forker] =
-      for pid <- children(System.pid()),
-          File.read("/proc/#{pid}/comm") == {:ok, "erl_child_setup\n"},
-          do: pid
-
-    forker
-  end
-
-  # Agents and guardians, down from the BEAM.
-  defp agents(pid) do
-    for child <- children(pid), File.read("/proc/#{child}/comm") == {:ok, "linx_process\n"} do
-      [child | agents(child)]
-    end
-    |> List.flatten()
-  end
-
   # Those that the BEAM, its helper or an agent should have reaped.
   defp zombies do
-    forker = forker()
-    parents = [System.pid(), forker | agents(forker)]
-    Enum.count(Enum.flat_map(parents, &children/1), &(Linx.Test.Helpers.stat(&1) == "Z"))
-  end
-
-  defp children(pid) do
-    case File.read("/proc/#{pid}/task/#{pid}/children") do
-      {:ok, pids} -> String.split(pids)
-      {:error, _gone} -> []
-    end
+    parents = [System.pid(), forker() | agents()]
+    Enum.count(Enum.flat_map(parents, &children/1), &(stat(&1) == "Z"))
   end
 
   defp rss(pid) do

@@ -109,16 +109,52 @@ defmodule Linx.Test.Helpers do
   def alive?(pid), do: stat(pid) not in [nil, "Z", "X"]
 
   @doc "The state letter of a process of the host, `nil` when there is none."
-  def stat(pid) do
+  def stat(pid), do: stat_field(pid, 0)
+
+  @doc "When a process was born, `nil` when there is none. A pid alone may become another's."
+  def born(pid), do: stat_field(pid, 19)
+
+  @doc "A field of /proc/<pid>/stat, counted from the state; `nil` when there is no such process."
+  def stat_field(pid, index) do
     case File.read("/proc/#{pid}/stat") do
-      # The second field is the name in parentheses, which may contain anything.
-      {:ok, line} -> line |> String.split(") ") |> List.last() |> String.first()
+      # Before the state is the name in parentheses, which may contain anything.
+      {:ok, line} -> line |> String.split(") ") |> List.last() |> String.split() |> Enum.at(index)
       {:error, _reason} -> nil
     end
   end
 
   @doc "The pid of a process's parent."
   def parent(pid), do: status_field(pid, "PPid") |> String.to_integer()
+
+  @doc "The pids of a process's children, zombies among them."
+  def children(pid) do
+    # Each thread has its own.
+    for {:ok, threads} <- [File.ls("/proc/#{pid}/task")],
+        thread <- threads,
+        {:ok, pids} <- [File.read("/proc/#{pid}/task/#{thread}/children")],
+        child <- String.split(pids),
+        do: String.to_integer(child)
+  end
+
+  @doc "The pid of erl_child_setup, by which the BEAM starts its ports."
+  def forker, do: Enum.find(children(System.pid()), &(comm(&1) == "erl_child_setup"))
+
+  @doc "The name of a process, of which the kernel keeps 15 bytes; `nil` when there is none."
+  def comm(pid) do
+    case File.read("/proc/#{pid}/comm") do
+      {:ok, name} -> String.trim_trailing(name, "\n")
+      {:error, _reason} -> nil
+    end
+  end
+
+  @doc "The pids of the agents and guardians of all sessions, zombies among them."
+  def agents, do: agents_below(forker())
+
+  defp agents_below(pid) do
+    name = Linx.Agent.Binary.path() |> Path.basename() |> String.slice(0, 15)
+    agents = for child <- children(pid), comm(child) == name, do: [child | agents_below(child)]
+    List.flatten(agents)
+  end
 
   @doc "A field of /proc/<pid>/status."
   def status_field(pid, name) do

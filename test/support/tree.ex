@@ -223,9 +223,6 @@ defmodule Linx.Test.Tree do
     [System.find_executable("elixir"), "--erl", "+S 1", "-pa", ebin, "-e", code]
   end
 
-  @doc "The children of a process, zombies among them."
-  def children(pid), do: Map.get(families(), pid, [])
-
   @doc "Sends a signal, named as kill(1) does; `pids` may be several, with spaces between them."
   def kill(pids, signal) do
     System.cmd("/bin/sh", ["-c", "kill -#{signal} #{pids}"], stderr_to_stdout: true)
@@ -278,35 +275,25 @@ defmodule Linx.Test.Tree do
 
   # One that has lost its parent is reaped by pid 1 of the machine, in its own time.
   defp remains?({pid, _born} = process) do
-    exists?(process) and not (stat(pid) == "Z" and field(pid, 1) == "1")
+    exists?(process) and not (stat(pid) == "Z" and stat_field(pid, 1) == "1")
   end
-
-  defp born(pid), do: field(pid, 19)
 
   # The nearest first.
   defp ancestors(pid) do
     pid |> Stream.iterate(&parent/1) |> Stream.drop(1) |> Stream.take_while(&(&1 > 0))
   end
 
-  defp beam?(pid), do: File.read("/proc/#{pid}/comm") == {:ok, "erl_child_setup\n"}
+  defp beam?(pid), do: comm(pid) == "erl_child_setup"
 
   defp families do
     pids = for name <- File.ls!("/proc"), name =~ ~r/^\d+$/, do: String.to_integer(name)
-    parents = for pid <- pids, parent = field(pid, 1), do: {String.to_integer(parent), pid}
+    parents = for pid <- pids, parent = stat_field(pid, 1), do: {String.to_integer(parent), pid}
     Enum.group_by(parents, &elem(&1, 0), &elem(&1, 1))
   end
 
   defp descendants(pid, families) do
     children = Map.get(families, pid, [])
     children ++ Enum.flat_map(children, &descendants(&1, families))
-  end
-
-  # A field of /proc/<pid>/stat, counted from the state, which follows the name in parentheses.
-  defp field(pid, index) do
-    case File.read("/proc/#{pid}/stat") do
-      {:ok, line} -> line |> String.split(") ") |> List.last() |> String.split() |> Enum.at(index)
-      {:error, _reason} -> nil
-    end
   end
 
   defp await_empty(fun, deadline) do

@@ -136,10 +136,7 @@ defmodule Linx.Agent.ProtocolTest do
       agent = start()
       {:os_pid, pid} = Port.info(agent, :os_pid)
 
-      eventually(fn ->
-        File.read!("/proc/#{pid}/comm") == "linx_process\n" and stat(pid) == "S"
-      end)
-
+      eventually(fn -> comm(pid) == "linx_process" and stat(pid) == "S" end)
       System.cmd("kill", ["-TERM", to_string(pid)])
       assert rest(agent) == {[], 143}
     end
@@ -524,7 +521,7 @@ defmodule Linx.Agent.ProtocolTest do
         tell(socket, [{:spawn, Map.put(sleep, :orphan, fate)}, :proceed])
         await_bytes(reader, "running")
         # The guardian, if there is one, and the agent.
-        agents = [inner | Tree.children(inner)]
+        agents = [inner | children(inner)]
         Tree.kill(reader_pid, :KILL)
         eventually(fn -> not alive?(reader_pid) end)
         before = ticks(agents)
@@ -561,9 +558,8 @@ defmodule Linx.Agent.ProtocolTest do
     defp ticks(pids) do
       Enum.sum(
         for pid <- pids do
-          [_, fields] = Regex.run(~r/\) (.*)/, File.read!("/proc/#{pid}/stat"))
-          [user, system] = fields |> String.split() |> Enum.slice(11, 2)
-          String.to_integer(user) + String.to_integer(system)
+          [user, system] = for field <- [11, 12], do: String.to_integer(stat_field(pid, field))
+          user + system
         end
       )
     end

@@ -7,7 +7,7 @@ defmodule Linx.Agent.SessionPropertyTest do
   import Linx.Test.Helpers
   import Linx.Test.Property
   import Linx.Test.RawStream
-  import Linx.Test.Tree, only: [children: 1, kill: 2]
+  import Linx.Test.Tree, only: [kill: 2]
 
   alias :proper_types, as: Type
   alias Linx.Test.{Terms, WireModel}

@@ -417,8 +417,8 @@ defmodule Linx.Process.FaultsTest do
     test "a child at the checkpoint does not pass for its subreaper" do
       {:ok, _session} = P.enter(Tree.target(), argv: ["/bin/true"])
       child = await_ready()
-      assert File.read!("/proc/#{parent(child)}/comm") == "linx_subreaper\n"
-      assert File.read!("/proc/#{child}/comm") == "linx_process\n"
+      assert comm(parent(child)) == "linx_subreaper"
+      assert comm(child) == "linx_process"
     end
 
     test "it ends with its subreaper, and so do its children" do

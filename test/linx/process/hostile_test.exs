@@ -194,7 +194,7 @@ defmodule Linx.Process.HostileTest do
       {session, tree} = Tree.start(Tree.new(:plain))
       Tree.tell(tree, "sleep 0 & exec sleep MARK")
       main = Tree.main(tree)
-      zombie = fn -> Enum.find(Tree.children(main), &(stat(&1) == "Z")) end
+      zombie = fn -> Enum.find(children(main), &(stat(&1) == "Z")) end
       zombie = eventually(zombie)
       P.signal(session, 9)
       assert P.wait(session, 10_000) == {:ok, {:signaled, 9}}
@@ -204,7 +204,7 @@ defmodule Linx.Process.HostileTest do
     test "makes orphans leaves no zombies while it runs" do
       orphans = "for i in 1 2 3 4 5 6 7 8 9 10; do (sleep 0 &); done"
       {_session, tree} = Tree.start(Tree.new(:children, [], orphans))
-      eventually(fn -> Tree.children(Tree.agent(tree)) == [Tree.main(tree)] end)
+      eventually(fn -> children(Tree.agent(tree)) == [Tree.main(tree)] end)
     end
 
     test "is a BEAM with a session of its own" do
@@ -258,12 +258,12 @@ defmodule Linx.Process.HostileTest do
       {session, tree} = Tree.start(tree)
       main = Tree.main(tree)
       # It is an orphan, and so will be all that it has started.
-      [crowd] = List.delete(Tree.children(Tree.agent(tree)), main)
-      assert length(Tree.children(crowd)) == 2_000
+      [crowd] = List.delete(children(Tree.agent(tree)), main)
+      assert length(children(crowd)) == 2_000
       Tree.kill(crowd, :KILL)
       {time, :ok} = :timer.tc(fn -> P.signal(session, :sigcont) end)
       assert time < @limit_many
-      eventually(fn -> Tree.children(Tree.agent(tree)) == [main] end)
+      eventually(fn -> children(Tree.agent(tree)) == [main] end)
       Tree.tell(tree, "exit 7")
       assert P.wait(session, 10_000) == {:ok, {:exited, 7}}
       Tree.assert_reaped(tree)

@@ -95,20 +95,14 @@ defmodule Linx.Process.InheritanceTest do
     end
 
     test "every workload leads its process group, and with a PTY its session" do
-      group = fn pid -> stat_field(pid, 2) end
-      session = fn pid -> stat_field(pid, 3) end
+      group = fn pid -> String.to_integer(stat_field(pid, 2)) end
+      session = fn pid -> String.to_integer(stat_field(pid, 3)) end
       {_session, plain} = running(stdio: :devnull)
       assert group.(plain) == plain
       refute session.(plain) == plain
       {_session, tty} = running(stdio: :pty)
       assert {group.(tty), session.(tty)} == {tty, tty}
     end
-  end
-
-  # A field of /proc/<pid>/stat, counted from the state.
-  defp stat_field(pid, index) do
-    [_, fields] = Regex.run(~r/\) (.*)/, File.read!("/proc/#{pid}/stat"))
-    fields |> String.split() |> Enum.at(index) |> String.to_integer()
   end
 
   describe "the time namespace" do
@@ -149,7 +143,7 @@ defmodule Linx.Process.InheritanceTest do
 
       pid = await_ready()
       zombie = read_pty_until("\n") |> String.trim() |> String.to_integer()
-      eventually(fn -> File.read!("/proc/#{pid}/comm") == "sleep\n" end)
+      eventually(fn -> comm(pid) == "sleep" end)
       {"", 0} = System.cmd("kill", ["-9", to_string(zombie)])
       eventually(fn -> stat(zombie) == "Z" end)
 

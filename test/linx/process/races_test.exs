@@ -20,31 +20,16 @@ defmodule Linx.Process.RacesTest do
   @grace 60_000
 
   setup do
-    # All digits, for sleep.
-    mark = String.pad_leading("#{System.unique_integer([:positive])}", 9, "0") <> System.pid()
+    mark = mark()
     dir = tmp_dir()
     {:ok, listener} = listen(Path.join(dir, "socket"))
     before = census()
 
     # Whatever a race does, nothing is left of it.
-    on_exit(fn -> until(fn -> processes(mark) == [] and helpers() == [] end) end)
+    on_exit(fn -> until(fn -> processes(mark) == [] and agents() == [] end) end)
 
     %{dir: dir, path: Path.join(dir, "socket"), listener: listener, mark: mark, before: before}
   end
-
-  # The agents and guardians of all sessions.
-  defp helpers do
-    # The kernel keeps 15 bytes of a name.
-    comm = String.slice(Path.basename(Linx.Agent.Binary.path()), 0, 15) <> "\n"
-
-    for forker <- children(System.pid()),
-        {:ok, "erl_child_setup\n"} <- [File.read("/proc/#{forker}/comm")],
-        pid <- children(forker),
-        File.read("/proc/#{pid}/comm") == {:ok, comm},
-        do: pid
-  end
-
-  defp children(pid), do: String.split(File.read!("/proc/#{pid}/task/#{pid}/children"))
 
   defp census, do: {length(Port.list()), length(Process.list())}
 
@@ -54,15 +39,6 @@ defmodule Linx.Process.RacesTest do
     until(fn -> length(Port.list()) <= ports end)
     until(fn -> length(Process.list()) <= processes end)
     assert {:messages, []} = Process.info(self(), :messages)
-  end
-
-  # When a process was born. A pid alone may be another's by the time one looks again.
-  defp born(pid) do
-    with {:ok, stat} <- File.read("/proc/#{pid}/stat") do
-      stat |> String.split(") ") |> List.last() |> String.split() |> Enum.at(19)
-    else
-      _gone -> nil
-    end
   end
 
   # A program that exits with 3 when the function that comes with it is called.
@@ -661,7 +637,7 @@ defmodule Linx.Process.RacesTest do
       at_once(12_000, [fn -> send(caller, :go) end, fn -> Process.exit(caller, reason) end])
       assert_receive {:DOWN, ^monitor, :process, _, _}, @patience
 
-      until(fn -> helpers() == [] and processes(context.mark) == [] end)
+      until(fn -> agents() == [] and processes(context.mark) == [] end)
       until(fn -> length(Port.list()) <= elem(context.before, 0) end)
       events = heard(owner)
 
@@ -816,7 +792,7 @@ defmodule Linx.Process.RacesTest do
       assert answer == :ok
       assert [{P, :undefined, :worker, _}] = Supervisor.which_children(supervisor)
       # A session that was killed has its end a moment later than it.
-      until(fn -> processes(context.mark) == [] and helpers() == [] end)
+      until(fn -> processes(context.mark) == [] and agents() == [] end)
       assert Supervisor.stop(supervisor) == :ok
 
       # Nobody ran beside another.
@@ -914,7 +890,8 @@ defmodule Linx.Process.RacesTest do
     defp end_at_once(context, sizes) do
       once("a thousand sessions: #{inspect(sizes)}", fn ->
         groups = for {way, size} <- sizes, do: {way, start_group(way, size, context)}
-        assert length(helpers()) == Enum.sum(Keyword.values(sizes))
+        # A guardian and an agent for each.
+        assert length(agents()) == 2 * Enum.sum(Keyword.values(sizes))
         started = System.monotonic_time(:millisecond)
         at_once(1_000, Enum.map(groups, &ending/1))
 
@@ -940,7 +917,7 @@ defmodule Linx.Process.RacesTest do
           end
         end
 
-        until(fn -> processes(context.mark) == [] and helpers() == [] end)
+        until(fn -> processes(context.mark) == [] and agents() == [] end)
         ms = System.monotonic_time(:millisecond) - started
         if System.get_env("LINX_RACE_COUNTS"), do: IO.puts("#{inspect(sizes)} ended in #{ms} ms")
       end)
