@@ -23,6 +23,8 @@ defmodule Linx.Process.RacesTest do
     mark = mark()
     dir = tmp_dir()
     {:ok, listener} = listen(Path.join(dir, "socket"))
+    # Those of the test before may take their time.
+    until(fn -> agents() == [] end)
     before = census()
 
     # Whatever a race does, nothing is left of it.
