@@ -4,12 +4,34 @@ defmodule Linx.Test.Race do
   # Calls that run against each other, again and again, each time a little earlier or later.
 
   import ExUnit.Assertions
+  import Linx.Test.Helpers, only: [agents: 0, mark: 0, processes: 1]
+
+  alias Linx.Process.Error
 
   # What takes longer than this hangs. A thousand sessions take their time on a busy machine.
   @patience 120_000
 
   # In so many rounds a race finds its tipping point, and by turns both sides win.
   @enough 40
+
+  @doc """
+  A `setup` that counts what there is, for `assert_as_before/1`. Whatever the test does, nothing is left
+  of the processes that have `mark` in their command line.
+  """
+  def watch(_context) do
+    # Those of the test before may take their time.
+    until(fn -> agents() == [] end)
+    mark = mark()
+    ExUnit.Callbacks.on_exit(fn -> until(fn -> processes(mark) == [] and agents() == [] end) end)
+    %{mark: mark, ports: length(Port.list()), processes: length(Process.list())}
+  end
+
+  @doc "Asserts that nothing is left in the BEAM. To be called as the last thing of a test."
+  def assert_as_before(%{ports: ports, processes: processes}) do
+    until(fn -> length(Port.list()) <= ports end)
+    until(fn -> length(Process.list()) <= processes end)
+    assert {:messages, []} = Process.info(self(), :messages)
+  end
 
   @doc """
   Runs `round` so many times, and returns how often each of its outcomes was seen.
@@ -147,6 +169,10 @@ defmodule Linx.Test.Race do
 
     last
   end
+
+  @doc "The last event of a session that ended with this result."
+  def event({:ok, outcome}), do: outcome
+  def event({:error, %Error{code: code, stage: stage}}), do: {:error, code, stage}
 
   @doc "Whether an event is the last one of a session."
   def terminal?({how, _}) when how in [:exited, :signaled], do: true

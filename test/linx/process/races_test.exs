@@ -20,27 +20,16 @@ defmodule Linx.Process.RacesTest do
   @grace 60_000
 
   setup do
-    mark = mark()
-    dir = tmp_dir()
-    {:ok, listener} = listen(Path.join(dir, "socket"))
-    # Those of the test before may take their time.
-    until(fn -> agents() == [] end)
-    before = census()
-
-    # Whatever a race does, nothing is left of it.
-    on_exit(fn -> until(fn -> processes(mark) == [] and agents() == [] end) end)
-
-    %{dir: dir, path: Path.join(dir, "socket"), listener: listener, mark: mark, before: before}
+    path = Path.join(tmp_dir(), "socket")
+    {:ok, listener} = listen(path)
+    %{dir: Path.dirname(path), path: path, listener: listener}
   end
 
-  defp census, do: {length(Port.list()), length(Process.list())}
+  setup :watch
 
-  # To be called as the last thing of a test.
-  defp assert_nothing_left(%{before: {ports, processes}}) do
+  defp assert_nothing_left(context) do
     for socket <- Process.get(:sockets, []), do: :gen_tcp.close(socket)
-    until(fn -> length(Port.list()) <= ports end)
-    until(fn -> length(Process.list()) <= processes end)
-    assert {:messages, []} = Process.info(self(), :messages)
+    assert_as_before(context)
   end
 
   # A program that exits with 3 when the function that comes with it is called.
@@ -74,9 +63,6 @@ defmodule Linx.Process.RacesTest do
     assert result != {:error, :timeout}
     result
   end
-
-  defp event({:ok, outcome}), do: outcome
-  defp event({:error, %Error{code: code, stage: stage}}), do: {:error, code, stage}
 
   describe "abort against proceed" do
     for {moment, window} <- [parked: 200, unborn: 10_000] do
@@ -640,7 +626,7 @@ defmodule Linx.Process.RacesTest do
       assert_receive {:DOWN, ^monitor, :process, _, _}, @patience
 
       until(fn -> agents() == [] and processes(context.mark) == [] end)
-      until(fn -> length(Port.list()) <= elem(context.before, 0) end)
+      until(fn -> length(Port.list()) <= context.ports end)
       events = heard(owner)
 
       cond do
@@ -854,158 +840,6 @@ defmodule Linx.Process.RacesTest do
     case ask.() do
       ^none -> news(ask, none, asked + 1)
       news -> {news, asked}
-    end
-  end
-
-  describe "a thousand sessions end at once, because" do
-    # How each way to end a group of sessions looks to their owners.
-    @ways [
-      stopped: {:signaled, 15},
-      parent_killed: {:signaled, 15},
-      supervisor_stopped: {:signaled, 15},
-      workloads_killed: {:signaled, 9},
-      agents_killed: {:error, 137, :agent_died},
-      sessions_killed: nil
-    ]
-
-    # As many of them as the BEAM has descriptors for: a port has two, and a third while it opens.
-    defp crowd do
-      [_, limit] = Regex.run(~r/Max open files +(\d+)/, File.read!("/proc/self/limits"))
-      min(1_000, div(String.to_integer(limit) - 200, 3))
-    end
-
-    test "of all there is, a part by each", context do
-      size = div(crowd(), length(@ways))
-      end_at_once(context, for({way, _} <- @ways, do: {way, size}))
-    end
-
-    # All of them by one cause takes a while. `make stress` does it.
-    if factor() > 1 do
-      for {way, _} <- @ways do
-        @tag way: way
-        test "they were, by one cause: #{way}", %{way: way} = context do
-          end_at_once(context, [{way, crowd()}])
-        end
-      end
-    end
-
-    defp end_at_once(context, sizes) do
-      once("a thousand sessions: #{inspect(sizes)}", fn ->
-        groups = for {way, size} <- sizes, do: {way, start_group(way, size, context)}
-        # A guardian and an agent for each.
-        assert length(agents()) == 2 * Enum.sum(Keyword.values(sizes))
-        started = System.monotonic_time(:millisecond)
-        at_once(1_000, Enum.map(groups, &ending/1))
-
-        # Some linger. The end of their parent is theirs, too.
-        for {way, {_, sessions}} <- groups, {session, _, _} <- sessions do
-          result = P.wait(session, @patience)
-          assert result == {:error, :no_process} or event(result) == @ways[way]
-        end
-
-        for {_, {parent, _}} <- groups, do: Process.exit(parent, :kill)
-
-        for {way, {_, sessions}} <- groups, {session, owner, {host_pid, born}} <- sessions do
-          events = heard(owner, session)
-
-          if way == :sessions_killed do
-            assert [{:ready, ^host_pid}, :running] = events
-          else
-            assert assert_story(events) == @ways[way]
-            assert born(host_pid) != born
-          end
-        end
-
-        until(fn -> processes(context.mark) == [] and agents() == [] end)
-        ms = System.monotonic_time(:millisecond) - started
-        if System.get_env("LINX_RACE_COUNTS"), do: IO.puts("#{inspect(sizes)} ended in #{ms} ms")
-      end)
-
-      assert_nothing_left(context)
-    end
-
-    # The sessions have a common parent, and each has an owner of its own.
-    defp start_group(way, size, context) do
-      argv = ["/bin/sh", "-c", "exec sleep #{context.mark}"]
-      opts = [argv: argv, auto_proceed: true, grace: @grace]
-      {parent, start} = starter(way)
-
-      sessions =
-        for owner <- for(_ <- 1..size, do: listener()) do
-          {:ok, session} = start.([owner: owner] ++ opts)
-          {session, owner}
-        end
-
-      {parent,
-       for {session, owner} <- sessions do
-         await_heard(owner, :running)
-         {:ok, host_pid} = P.host_pid(session)
-         {session, owner, {host_pid, born(host_pid)}}
-       end}
-    end
-
-    defp starter(:supervisor_stopped) do
-      {:ok, supervisor} = DynamicSupervisor.start_link(strategy: :one_for_one)
-      Process.unlink(supervisor)
-
-      {supervisor,
-       fn opts ->
-         child = Supervisor.child_spec({P, opts}, shutdown: @patience)
-         DynamicSupervisor.start_child(supervisor, child)
-       end}
-    end
-
-    defp starter(_way) do
-      parent =
-        spawn(fn ->
-          # It survives the ends of its sessions.
-          Process.flag(:trap_exit, true)
-          serve()
-        end)
-
-      {parent,
-       fn opts ->
-         send(parent, {:spawn, opts, self()})
-         assert_receive {:spawned, answer}, @patience
-         answer
-       end}
-    end
-
-    defp serve do
-      receive do
-        {:spawn, opts, from} -> send(from, {:spawned, P.spawn(opts)})
-        {:EXIT, _session, _reason} -> :ok
-      end
-
-      serve()
-    end
-
-    defp ending({way, {parent, sessions}}) do
-      host_pids = for {_session, _owner, {host_pid, _born}} <- sessions, do: host_pid
-      sessions = for {session, _owner, _process} <- sessions, do: session
-
-      case way do
-        :stopped ->
-          fn ->
-            stops = for session <- sessions, do: Task.async(fn -> P.stop(session) end)
-            assert Enum.uniq(Task.await_many(stops, @patience)) == [:ok]
-          end
-
-        :parent_killed ->
-          fn -> Process.exit(parent, :kill) end
-
-        :supervisor_stopped ->
-          fn -> DynamicSupervisor.stop(parent) end
-
-        :sessions_killed ->
-          fn -> Enum.each(sessions, &Process.exit(&1, :kill)) end
-
-        :workloads_killed ->
-          fn -> kill(Enum.join(host_pids, " "), :KILL) end
-
-        :agents_killed ->
-          fn -> kill(Enum.map_join(host_pids, " ", &parent/1), :KILL) end
-      end
     end
   end
 end
