@@ -138,15 +138,27 @@ void become_nobody(void)
         die("to become nobody: %s", strerror(errno));
 }
 
-bool user_namespaces_are_free(void)
+/* Whether a process can make such a namespace. One of its own tries. */
+static bool can_unshare(int flag, bool as_nobody)
 {
     int status;
     pid_t pid = fork();
     if (pid == 0) {
-        become_nobody();
-        _exit(unshare(CLONE_NEWUSER) < 0);
+        if (as_nobody)
+            become_nobody();
+        _exit(unshare(flag) < 0);
     }
     return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
+}
+
+bool is_whole_root(void)
+{
+    return geteuid() == 0 && can_unshare(CLONE_NEWNET, false);
+}
+
+bool user_namespaces_are_free(void)
+{
+    return can_unshare(CLONE_NEWUSER, true);
 }
 
 static pid_t clone_target(unsigned long long flags)

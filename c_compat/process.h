@@ -21,6 +21,8 @@ void descendants_end(void);
 /* Gives up root's rights, if there are any. */
 void become_nobody(void);
 
+/* Whether the caller is root and may make namespaces: in a container, root often may not. */
+bool is_whole_root(void);
 /* Whether nobody may make a user namespace. */
 bool user_namespaces_are_free(void);
 

@@ -62,14 +62,16 @@ static int finish_one(struct worker *workers, int count, const struct scenarios 
 
 static const char *what_lacks(const struct scenario *scenario)
 {
-    static int has_user_namespaces = -1;
+    static int has_root = -1, has_user_namespaces = -1;
     const char *left_out = getenv("LEAVE_OUT");
-    if (has_user_namespaces < 0)
+    if (has_root < 0) {
+        has_root = is_whole_root();
         has_user_namespaces = user_namespaces_are_free();
+    }
     if (left_out && strstr(left_out, scenario->name))
         return "is left out";
-    if (scenario->needs_root && geteuid() != 0)
-        return "needs root";
+    if (scenario->needs_root && !has_root)
+        return "needs root with CAP_SYS_ADMIN";
     if (scenario->needs_user_namespaces && !has_user_namespaces)
         return "needs user namespaces for everybody";
     return NULL;
