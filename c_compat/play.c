@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,7 +42,7 @@ struct play {
     struct encoding encoding;
     struct name names[MAX_NAMES];
     int name_count;
-    char directory[32];
+    const char *directory;
     int binary, output, errors, listener, connection;
     pid_t child, target;
     struct event *events;
@@ -672,23 +673,36 @@ static void report_left(struct play *p, struct text *end)
     descendants_end();
 }
 
-static void remove_directory(struct play *p, const struct scenario *scenario)
+/* The directory of this worker, and the only process that removes it: those it forks end, too. */
+static char directory[96]; /* short enough for a socket in it */
+static pid_t owner;
+
+static int remove_entry(const char *path, const struct stat *stat, int type, struct FTW *where)
 {
-    static const char *const FILES[] = {"socket", "ready", "signalled", "late"};
-    char path[128];
-    for (size_t i = 0; i < sizeof FILES / sizeof *FILES; i++) {
-        path_of(p, FILES[i], path);
-        unlink(path);
-    }
-    for (int i = 0; i < scenario->step_count; i++) {
-        char file[32];
-        if (sscanf(scenario->steps[i].text, "file %31s", file) == 1) {
-            path_of(p, file, path);
-            unlink(path);
-        }
-    }
-    if (rmdir(p->directory) < 0)
-        die("%s: %s is not empty", scenario->name, p->directory);
+    (void)stat, (void)type, (void)where;
+    return remove(path);
+}
+
+static void clean_up(void)
+{
+    if (getpid() != owner)
+        return;
+    descendants_end();
+    nftw(directory, remove_entry, 4, FTW_DEPTH | FTW_PHYS);
+}
+
+static void make_directory(void)
+{
+    const char *parent = getenv("TMPDIR");
+    if (!parent || !*parent)
+        parent = "/tmp";
+    int length = snprintf(directory, sizeof directory, "%s/linx-conformance-XXXXXX", parent);
+    if (length >= (int)sizeof directory)
+        die("%s is too long a path", parent);
+    if (!mkdtemp(directory) || chmod(directory, 0777) < 0)
+        die("%s: %s", directory, strerror(errno));
+    owner = getpid();
+    atexit(clean_up);
 }
 
 static void print_event(struct text *answer, const struct event *event)
@@ -705,9 +719,8 @@ void play(const struct scenario *scenario, int binary, struct text *answer)
     struct text end = {0};
     clock_gettime(CLOCK_MONOTONIC, &p.start);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
-    strcpy(p.directory, "/tmp/linx-conformance-XXXXXX");
-    if (!mkdtemp(p.directory) || chmod(p.directory, 0777) < 0)
-        die("%s: %s", p.directory, strerror(errno));
+    make_directory();
+    p.directory = directory;
     p.output = memfd_create("stdout", MFD_CLOEXEC);
     p.errors = memfd_create("stderr", MFD_CLOEXEC);
     if (p.output < 0 || p.errors < 0)
@@ -726,7 +739,6 @@ void play(const struct scenario *scenario, int binary, struct text *answer)
     report_output(&p, &end);
     report_socket(&p, &end);
     report_left(&p, &end);
-    remove_directory(&p, scenario);
     for (int i = 0; i < p.event_count; i++)
         print_event(answer, &p.events[i]);
     text_add(answer, end.bytes, end.length);

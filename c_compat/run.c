@@ -32,7 +32,6 @@ static void begin(struct worker *worker, const struct scenario *scenario, int bi
         return;
     struct text answer = {0};
     signal(SIGPIPE, SIG_IGN);
-    atexit(descendants_end);
     play(scenario, binary, &answer);
     if (write(worker->answer, answer.bytes, answer.length) != (ssize_t)answer.length)
         die("an answer: %s", strerror(errno));
