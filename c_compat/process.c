@@ -188,10 +188,10 @@ pid_t target_start(const char *namespaces, bool as_nobody)
         target = clone_target(flags);
         _exit(write(channel[1], &target, sizeof target) < 0);
     }
+    close(channel[1]); /* Else a helper that fails is waited for without end. */
     if (helper < 0 || read(channel[0], &target, sizeof target) != sizeof target)
         die("a target of nobody's: %s", strerror(errno));
     close(channel[0]);
-    close(channel[1]);
     waitpid(helper, NULL, 0);
     return target;
 }
