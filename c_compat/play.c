@@ -25,7 +25,7 @@
 enum {
     PATIENCE = 10000,    /* for a scenario, in milliseconds */
     LONG_OUTPUT = 4096,
-    LEFT_BEHIND = 2000,  /* what is still there after this time is not about to end */
+    LEFT_BEHIND = 2000,  /* when some are to be left, in milliseconds, until they are counted */
     MAX_NAMES = 32,
 };
 
@@ -661,12 +661,12 @@ static void report_socket(struct play *p, struct text *end)
     }
 }
 
-static void report_left(struct play *p, struct text *end)
+static void report_left(struct play *p, const struct scenario *scenario, struct text *end)
 {
     struct timespec since;
     clock_gettime(CLOCK_MONOTONIC, &since);
-    int left;
-    while ((left = descendants_count(p->target)) > 0 && elapsed(&since) < LEFT_BEHIND)
+    int left, patience = strstr(text_string(&scenario->answer), "= left ") ? LEFT_BEHIND : PATIENCE;
+    while ((left = descendants_count(p->target)) > 0 && elapsed(&since) < patience)
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     if (left > 0)
         text_print(end, "= left %d\n", left);
@@ -738,7 +738,7 @@ void play(const struct scenario *scenario, int binary, struct text *answer)
     agent_close_from(&p.agent);
     report_output(&p, &end);
     report_socket(&p, &end);
-    report_left(&p, &end);
+    report_left(&p, scenario, &end);
     for (int i = 0; i < p.event_count; i++)
         print_event(answer, &p.events[i]);
     text_add(answer, end.bytes, end.length);
