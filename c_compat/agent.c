@@ -52,10 +52,11 @@ static void be_ordinary(void)
         die("the place of an agent: %s", strerror(errno));
 }
 
-static void execute(int binary, int in, int out, int output, int errors)
+static void execute(const char *path, int binary, int in, int out, int output, int errors)
 {
     int zero = open("/dev/zero", O_RDONLY);
     int from[] = {zero, output, errors, in, out, binary};
+    int own_errors = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, ABOVE);
     for (int i = 0; i < 6; i++) {
         from[i] = fcntl(from[i], F_DUPFD_CLOEXEC, ABOVE);
         if (from[i] < 0)
@@ -68,13 +69,22 @@ static void execute(int binary, int in, int out, int output, int errors)
     be_ordinary();
     char *argv[] = {"linx_process", NULL};
     fexecve(from[5], argv, environ);
-    die("an agent cannot be executed: %s", strerror(errno));
+    /* The interpreter of a script could not open a descriptor that is closed by then. */
+    if (errno == ENOENT)
+        execv(path, argv);
+    int error = errno;
+    dup2(own_errors, STDERR_FILENO);
+    die("%s cannot be executed: %s", path, strerror(error));
 }
 
-void agent_start(struct agent *agent, int binary, const struct circumstances *how, int output,
+void agent_start(struct agent *agent, const char *path, const struct circumstances *how, int output,
                  int errors)
 {
     int in[2], out[2];
+    /* Whom it becomes may not be able to search the path. */
+    int binary = open(path, O_RDONLY | O_CLOEXEC);
+    if (binary < 0)
+        die("%s: %s", path, strerror(errno));
     if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0)
         die("a channel: %s", strerror(errno));
     *agent = (struct agent){.to = in[1], .from = out[0]};
@@ -83,8 +93,9 @@ void agent_start(struct agent *agent, int binary, const struct circumstances *ho
         die("fork: %s", strerror(errno));
     if (agent->pid == 0) {
         become(how);
-        execute(binary, in[0], out[1], output, errors);
+        execute(path, binary, in[0], out[1], output, errors);
     }
+    close(binary);
     close(in[0]);
     close(out[1]);
     fcntl(agent->to, F_SETFL, O_NONBLOCK);

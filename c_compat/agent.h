@@ -21,9 +21,9 @@ struct circumstances {
     bool without_processes; /* of its own; root is not held to that */
 };
 
-/* `binary` is the descriptor of the file to execute, `output` what the workload inherits as its
+/* `path` is the absolute one of a binary or a script, `output` what the workload inherits as its
    standard output, and `errors` as its standard error. */
-void agent_start(struct agent *, int binary, const struct circumstances *, int output, int errors);
+void agent_start(struct agent *, const char *path, const struct circumstances *, int output, int errors);
 
 /* Writes as much as the channel takes; the count, or -1 when nobody is there to read it. */
 ssize_t agent_write(struct agent *, const char *bytes, size_t length);

@@ -43,7 +43,8 @@ struct play {
     struct name names[MAX_NAMES];
     int name_count;
     const char *directory;
-    int binary, output, errors, listener, connection;
+    const char *path; /* of the agent */
+    int output, errors, listener, connection;
     pid_t child, target;
     struct event *events;
     int event_count;
@@ -222,7 +223,7 @@ static void start(struct play *p)
     if (p->is_started)
         return;
     p->is_started = true;
-    agent_start(&p->agent, p->binary, &p->circumstances, p->output, p->errors);
+    agent_start(&p->agent, p->path, &p->circumstances, p->output, p->errors);
 }
 
 static void take_time(struct play *p, bool (*done)(struct play *, const char *), const char *what)
@@ -713,9 +714,9 @@ static void print_event(struct text *answer, const struct event *event)
         text_print(answer, "< %s\n", text_string(&event->line));
 }
 
-void play(const struct scenario *scenario, int binary, struct text *answer)
+void play(const struct scenario *scenario, const char *agent, struct text *answer)
 {
-    struct play p = {.binary = binary, .listener = -1, .connection = -1};
+    struct play p = {.path = agent, .listener = -1, .connection = -1};
     struct text end = {0};
     clock_gettime(CLOCK_MONOTONIC, &p.start);
     prctl(PR_SET_CHILD_SUBREAPER, 1);

@@ -4,8 +4,8 @@
 
 #include "scenario.h"
 
-/* `binary` is the agent's descriptor; the answer has the form of the scenario's. The calling process
+/* `agent` is its absolute path; the answer has the form of the scenario's. The calling process
    becomes a child subreaper, and afterwards has no child. */
-void play(const struct scenario *, int binary, struct text *answer);
+void play(const struct scenario *, const char *agent, struct text *answer);
 
 #endif

@@ -21,7 +21,7 @@ struct worker {
     int answer; /* a descriptor */
 };
 
-static void begin(struct worker *worker, const struct scenario *scenario, int binary)
+static void begin(struct worker *worker, const struct scenario *scenario, const char *agent)
 {
     worker->answer = memfd_create("answer", MFD_CLOEXEC);
     fflush(NULL);
@@ -32,7 +32,7 @@ static void begin(struct worker *worker, const struct scenario *scenario, int bi
         return;
     struct text answer = {0};
     signal(SIGPIPE, SIG_IGN);
-    play(scenario, binary, &answer);
+    play(scenario, agent, &answer);
     if (write(worker->answer, answer.bytes, answer.length) != (ssize_t)answer.length)
         die("an answer: %s", strerror(errno));
     exit(0);
@@ -80,11 +80,11 @@ struct answer *run_all(const struct scenarios *scenarios, const char *agent)
 {
     struct worker workers[MOST_AT_ONCE];
     struct answer *answers = calloc((size_t)scenarios->count, sizeof *answers);
-    int binary = open(agent, O_RDONLY | O_CLOEXEC);
+    char *path = realpath(agent, NULL);
     long at_once = AT_ONCE_PER_CPU * sysconf(_SC_NPROCESSORS_ONLN);
     if (at_once < 1 || at_once > MOST_AT_ONCE)
         at_once = MOST_AT_ONCE;
-    if (!answers || binary < 0)
+    if (!answers || !path || access(path, X_OK) < 0)
         die("%s: %s", agent, strerror(errno));
     int busy = 0;
     for (int i = 0; i < scenarios->count; i++) {
@@ -96,12 +96,12 @@ struct answer *run_all(const struct scenarios *scenarios, const char *agent)
             workers[place] = workers[--busy];
         }
         workers[busy].scenario = i;
-        begin(&workers[busy++], &scenarios->all[i], binary);
+        begin(&workers[busy++], &scenarios->all[i], path);
     }
     while (busy > 0) {
         int place = finish_one(workers, busy, scenarios, answers);
         workers[place] = workers[--busy];
     }
-    close(binary);
+    free(path);
     return answers;
 }

@@ -9,7 +9,7 @@ struct answer {
     struct text text;
 };
 
-/* One answer a scenario, in their order; to be freed. `agent` is the path of a binary. */
+/* One answer a scenario, in their order; to be freed. `agent` is the path of a binary or a script. */
 struct answer *run_all(const struct scenarios *, const char *agent);
 
 #endif
