@@ -609,11 +609,11 @@ defmodule Linx.Agent.ProtocolTest do
 
   describe "without clone3 and close_range" do
     # As in the seccomp profiles that container engines had for years.
-    defp over_socket(request) do
+    defp over_socket(request, commands \\ [:proceed]) do
       [clone3, close_range, enosys] = [435, 436, 0x00050000 + 38]
       filter = {:seccomp_install, denying([clone3, close_range], enosys)}
       {outer, socket} = agent_behind_socket([filter])
-      tell(socket, [request, :proceed])
+      tell(socket, [request | commands])
       terms = read_terms(socket)
       rest(outer)
       terms
@@ -641,7 +641,8 @@ defmodule Linx.Agent.ProtocolTest do
 
     test "a time namespace cannot be had, and is not silently left out" do
       request = {:spawn, %{argv: ["/bin/true"], namespaces: [:time]}}
-      assert over_socket(request) == [{:error, 38, :clone}]
+      # No command: the agent may have ended before it could be sent.
+      assert over_socket(request, []) == [{:error, 38, :clone}]
     end
   end
 
