@@ -283,6 +283,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes hours")]
     fn elements_are_bounded() {
         // The list and its tail are two of them.
         let list = |length: usize| {
