@@ -176,7 +176,7 @@ impl Slot {
         }
         if self.doomed.is_some_and(|due| due <= now) {
             self.doomed = None;
-            self.feed(Input::Stuck, world);
+            self.stuck(world);
         }
         if self.traced.is_some_and(|due| due <= now) {
             self.main_ended(world);
@@ -190,8 +190,7 @@ impl Slot {
                 }
                 Progress::GaveUp => {
                     self.sweep = None;
-                    self.forget_writes(world);
-                    self.feed(Input::Stuck, world);
+                    self.stuck(world);
                 }
             }
         } else if self.awaits_others && wait::peek() == Children::None {
@@ -442,6 +441,11 @@ impl Slot {
         self.forget_writes(world);
         let failure = self.page.as_ref().and_then(Page::failure);
         self.feed(Input::Gone(death, failure), world);
+    }
+
+    fn stuck(&mut self, world: &mut World) {
+        self.forget_writes(world);
+        self.feed(Input::Stuck, world);
     }
 
     /// Answers what was to be written to the PTY and will not be.
