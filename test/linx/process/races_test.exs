@@ -32,6 +32,17 @@ defmodule Linx.Process.RacesTest do
     assert_as_before(context)
   end
 
+  # What a program with this proof of its running can have come to.
+  defp assert_ran(result, proof) do
+    assert result == {:ok, {:exited, 0}}
+    assert File.exists?(proof)
+  end
+
+  defp assert_never_ran(result, proof) do
+    assert result == {:ok, :aborted}
+    refute File.exists?(proof)
+  end
+
   # A program that exits with 3 when the function that comes with it is called.
   defp exiting(context, opts \\ [], start \\ &P.spawn/1) do
     owner = listener()
@@ -87,13 +98,11 @@ defmodule Linx.Process.RacesTest do
           outcome =
             case {abort, proceed} do
               {:ok, {:error, :no_process}} ->
-                assert result == {:ok, :aborted}
-                refute File.exists?(proof)
+                assert_never_ran(result, proof)
                 :left
 
               {{:error, why}, :ok} when why in [:running, :no_process] ->
-                assert result == {:ok, {:exited, 0}}
-                assert File.exists?(proof)
+                assert_ran(result, proof)
                 :right
             end
 
@@ -129,13 +138,11 @@ defmodule Linx.Process.RacesTest do
         outcome =
           case abort do
             :ok ->
-              assert result == {:ok, :aborted}
-              refute File.exists?(proof)
+              assert_never_ran(result, proof)
               :right
 
             {:error, why} when why in [:running, :no_process] ->
-              assert result == {:ok, {:exited, 0}}
-              assert File.exists?(proof)
+              assert_ran(result, proof)
               :left
           end
 
