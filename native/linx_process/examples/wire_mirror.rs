@@ -48,13 +48,13 @@ fn mirror(frame: &[u8]) -> Vec<u8> {
         (b'c', rest) => answer(&mut out, decode::command(rest).map(inbound)),
         (b'e', rest) => {
             let words = std::str::from_utf8(rest).expect("words");
-            event(&words.split(' ').collect::<Vec<_>>()).append_to(&mut out);
+            event(&words.split(' ').collect::<Vec<_>>()).append_to(&mut out, None);
         }
         (b's', []) => {
             let stages = list(stages().map(|stage| atom(&stage.name())));
             answer(&mut out, Ok::<_, ()>(stages));
         }
-        (b'o', rest) => encode::append_pty_out(&mut out, rest),
+        (b'o', rest) => encode::append_pty_out(&mut out, None, rest),
         _ => panic!("there is no such kind of frame"),
     }
     out
@@ -83,6 +83,8 @@ fn request(request: Request) -> Term {
         ("orphan", leftover(request.orphan)),
         ("descendants", leftover(request.descendants)),
         ("causes", boolean(request.causes)),
+        ("auto_proceed", boolean(request.auto_proceed)),
+        ("origin", option(request.origin, string)),
     ];
     let map: HashMap<_, _> = entries.map(|(key, value)| (atom(key), value)).into();
     tuple([atom(mode), Term::from(Map::from(map))])

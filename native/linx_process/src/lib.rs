@@ -34,9 +34,13 @@ use wire::{decode, Failure, Leftover, Request, Stage};
 const CONTROL_IN: i32 = 3;
 const CONTROL_OUT: i32 = 4;
 
-/// Serves one session on descriptors 3 and 4 and returns the exit code.
+/// Serves one session on descriptors 3 and 4, or with `--host` many, and returns the exit code.
 pub fn run() -> i32 {
+    let hosting = std::env::args_os()
+        .nth(1)
+        .is_some_and(|arg| arg == "--host");
     match control() {
+        Ok(control) if hosting => host(control),
         Ok(control) => serve(control),
         Err(errno) => {
             // Nobody may be reading that either.
@@ -85,20 +89,39 @@ fn serve(mut control: Control) -> i32 {
     };
     match request.orphan {
         Leftover::Leave => session(control, request, None),
-        Leftover::Kill => {
-            let mut control = Some(control);
-            let result =
-                guardian::guarded(&mut control, request.descendants, |control, guardian| {
-                    session(control, request, Some(guardian))
-                });
-            match (result, control) {
-                (Ok(code), _) => code,
-                (Err(failure), Some(control)) => {
-                    host::refuse(control, failure, exit_code::INFRASTRUCTURE)
-                }
-                (Err(_), None) => exit_code::INFRASTRUCTURE,
-            }
-        }
+        Leftover::Kill => guarded(control, request.descendants, |control, guardian| {
+            session(control, request, Some(guardian))
+        }),
+    }
+}
+
+fn host(control: Control) -> i32 {
+    signals::reset_dispositions();
+    if let Err(errno) = signals::block_all() {
+        let failure = Stage::SignalMask.failed()(errno);
+        return host::refuse(control, failure, exit_code::INFRASTRUCTURE);
+    }
+    guarded(
+        control,
+        Leftover::Kill,
+        |control, guardian| match inherit_orphans() {
+            Ok(()) => host::serve(control, guardian),
+            Err(failure) => host::refuse(control, failure, exit_code::INFRASTRUCTURE),
+        },
+    )
+}
+
+fn guarded(
+    control: Control,
+    descendants: Leftover,
+    agent: impl FnOnce(Control, Pid) -> i32,
+) -> i32 {
+    let mut control = Some(control);
+    let result = guardian::guarded(&mut control, descendants, agent);
+    match (result, control) {
+        (Ok(code), _) => code,
+        (Err(failure), Some(control)) => host::refuse(control, failure, exit_code::INFRASTRUCTURE),
+        (Err(_), None) => exit_code::INFRASTRUCTURE,
     }
 }
 

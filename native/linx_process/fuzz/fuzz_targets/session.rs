@@ -13,7 +13,7 @@ fuzz_target!(|input: &[u8]| {
 });
 
 fn run(u: &mut Unstructured) -> Result<()> {
-    let [kill, sweep, causes, pty, possible, ..] = bits(u.arbitrary()?);
+    let [kill, sweep, causes, pty, possible, auto_proceed, hosted, ..] = bits(u.arbitrary()?);
     let leftover = |kill| {
         if kill {
             Leftover::Kill
@@ -26,6 +26,8 @@ fn run(u: &mut Unstructured) -> Result<()> {
         descendants: leftover(sweep),
         causes,
         pty,
+        auto_proceed,
+        hosted,
     });
     let mut reader = Reader::default();
     let mut inputs = Vec::new();
@@ -70,7 +72,7 @@ fn bits(byte: u8) -> [bool; 8] {
 }
 
 fn input(u: &mut Unstructured) -> Result<Input> {
-    let failure = Stage::from_code(u.int_in_range(1..=36)?)
+    let failure = Stage::from_code(u.int_in_range(1..=37)?)
         .unwrap_or(Stage::Fork)
         .failed()(nix::errno::Errno::EPERM);
     Ok(match u.int_in_range(0..=20)? {
@@ -100,9 +102,11 @@ fn input(u: &mut Unstructured) -> Result<Input> {
         }
         18 => Input::Expired,
         19 => Input::Swept,
-        _ => match u.int_in_range(0..=2)? {
+        _ => match u.int_in_range(0..=4)? {
             0 => Input::Drained,
             1 => Input::Stuck,
+            2 => Input::Released,
+            3 => Input::Congested,
             _ => Input::Deaf,
         },
     })

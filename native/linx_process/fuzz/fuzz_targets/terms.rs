@@ -63,6 +63,8 @@ fn run(u: &mut Unstructured) -> Result<()> {
         "orphan",
         "descendants",
         "causes",
+        "auto_proceed",
+        "origin",
     ] {
         let option = [&[119, key.len() as u8], key.as_bytes(), &term].concat();
         let _ = request(&[argv, &option]);

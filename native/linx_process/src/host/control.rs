@@ -2,7 +2,7 @@
 
 use crate::sys::pipe;
 use crate::wire::frame::{Reader, TooBig};
-use crate::wire::{encode, Event};
+use crate::wire::{encode, Event, Id};
 use nix::errno::Errno;
 use nix::fcntl::{fcntl, FcntlArg, OFlag};
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
@@ -174,15 +174,16 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    pub fn push(&mut self, event: &Event) {
+    /// To the session with this number, if it has one.
+    pub fn push(&mut self, id: Option<Id>, event: &Event) {
         if !self.broken {
-            event.append_to(&mut self.bytes);
+            event.append_to(&mut self.bytes, id);
         }
     }
 
-    pub fn push_pty_out(&mut self, bytes: &[u8]) {
+    pub fn push_pty_out(&mut self, id: Option<Id>, bytes: &[u8]) {
         if !self.broken {
-            encode::append_pty_out(&mut self.bytes, bytes);
+            encode::append_pty_out(&mut self.bytes, id, bytes);
         }
     }
 
@@ -238,7 +239,7 @@ mod tests {
     fn a_full_outbox_stays_full_until_it_is_low() {
         let mut outbox = Outbox::default();
         let chunk = vec![0; FULL + 1];
-        outbox.push_pty_out(&chunk);
+        outbox.push_pty_out(None, &chunk);
         assert!(outbox.is_full());
         outbox.sent(FULL - LOW);
         assert!(outbox.is_full());
@@ -250,9 +251,9 @@ mod tests {
     #[test]
     fn a_broken_outbox_takes_everything_and_keeps_nothing() {
         let mut outbox = Outbox::default();
-        outbox.push(&Event::Running);
+        outbox.push(None, &Event::Running);
         outbox.give_up();
-        outbox.push(&Event::Running);
+        outbox.push(None, &Event::Running);
         assert!(outbox.is_empty() && outbox.is_broken());
     }
 }

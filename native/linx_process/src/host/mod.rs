@@ -8,8 +8,11 @@ pub mod terminal;
 
 use crate::reap::sweep::reap_unknown;
 use crate::session::{exit_code, Input};
-use crate::wire::{decode, Event, Failure, Request, Stage};
+use crate::wire::decode::Addressed;
+use crate::wire::screen::Malformed;
+use crate::wire::{address, decode, Event, Failure, Id, Inbound, Reply, Request, Stage};
 use control::{Control, Received};
+use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -21,12 +24,22 @@ use std::os::fd::AsFd;
 use std::time::Instant;
 
 /// The one session of an agent that has only one.
-const ONLY: u32 = 0;
+const ONLY: Id = 0;
 
 /// Runs the session that `request` asks for to its end and returns the agent's exit code.
 pub fn run(mut control: Control, request: Request, guardian: Option<Pid>) -> i32 {
-    let (code, overrun) = match Host::new(&mut control, guardian) {
-        Ok(mut host) => (host.run(request), host.overrun),
+    let (code, overrun) = match Host::new(&mut control, false, guardian) {
+        Ok(mut host) => (host.run_only(request), host.overrun),
+        Err(failure) => return refuse(control, failure, exit_code::INFRASTRUCTURE),
+    };
+    control.close(overrun);
+    code
+}
+
+/// Runs the sessions that the BEAM asks for until it hangs up, and returns the agent's exit code.
+pub fn serve(mut control: Control, guardian: Pid) -> i32 {
+    let (code, overrun) = match Host::new(&mut control, true, Some(guardian)) {
+        Ok(mut host) => (host.run(), host.overrun),
         Err(failure) => return refuse(control, failure, exit_code::INFRASTRUCTURE),
     };
     control.close(overrun);
@@ -35,34 +48,43 @@ pub fn run(mut control: Control, request: Request, guardian: Option<Pid>) -> i32
 
 /// Tells the BEAM why there will be no session, and returns the exit code.
 pub fn refuse(mut control: Control, failure: Failure, code: i32) -> i32 {
-    control.outbox().push(&Event::Error(failure, None));
+    control.outbox().push(None, &Event::Error(failure, None));
     control.close(failure.stage == Stage::RequestTooBig);
     code
 }
 
 /// What the sessions share, borrowed beside the table of them.
-fn world<'a>(control: &'a mut Control, poller: &'a mut Poller) -> World<'a> {
-    World {
-        outbox: control.outbox(),
-        poller,
-    }
+macro_rules! world {
+    ($host:expr, $id:expr) => {
+        &mut World {
+            address: $host.hosted.then_some($id),
+            outbox: $host.control.outbox(),
+            poller: &mut $host.poller,
+        }
+    };
 }
 
 struct Host<'a> {
     control: &'a mut Control,
+    /// Whether sessions are told apart on the channel, and come and go.
+    hosted: bool,
     signals: SignalFd,
     poller: Poller,
-    slots: BTreeMap<u32, Slot>,
+    slots: BTreeMap<Id, Slot>,
+    /// Requests that have been read, and not been begun.
+    requests: Vec<(Id, Request)>,
     /// The parent, as long as it lives.
     guardian: Option<Pid>,
     listening: bool,
     /// A frame that is too long is being announced on the channel.
     overrun: bool,
+    /// How a host ends once its sessions have.
+    code: i32,
     exit_code: Option<i32>,
 }
 
 impl<'a> Host<'a> {
-    fn new(control: &'a mut Control, guardian: Option<Pid>) -> Result<Self, Failure> {
+    fn new(control: &'a mut Control, hosted: bool, guardian: Option<Pid>) -> Result<Self, Failure> {
         let mask = SigSet::from_iter([Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGCONT]);
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
             .map_err(Stage::SignalFd.failed())?;
@@ -72,22 +94,29 @@ impl<'a> Host<'a> {
             .map_err(Stage::Epoll.failed())?;
         Ok(Host {
             control,
+            hosted,
             signals,
             poller,
             slots: BTreeMap::new(),
+            requests: Vec::new(),
             guardian,
             listening: true,
             overrun: false,
+            code: exit_code::SUCCESS,
             exit_code: None,
         })
     }
 
-    fn run(&mut self, request: Request) -> i32 {
-        let mut slot = Slot::new(ONLY, &request);
-        slot.start(request, &mut world(self.control, &mut self.poller));
-        self.slots.insert(ONLY, slot);
+    fn run_only(&mut self, request: Request) -> i32 {
+        self.slots.insert(ONLY, Slot::new(ONLY, false, &request));
+        self.requests.push((ONLY, request));
+        self.run()
+    }
+
+    fn run(&mut self) -> i32 {
         self.frames();
         loop {
+            self.begin();
             self.settle();
             if let Some(code) = self.exit_code {
                 return code;
@@ -104,33 +133,48 @@ impl<'a> Host<'a> {
         }
     }
 
+    /// Starts what has been asked for. Not sooner than all that was read with it has been
+    /// understood: an abort may be behind it.
+    fn begin(&mut self) {
+        for (id, request) in std::mem::take(&mut self.requests) {
+            if let Some(slot) = self.slots.get_mut(&id) {
+                slot.start(request, world!(self, id));
+            }
+        }
+    }
+
     /// Everything that follows from what has just happened, until nothing more does.
     fn settle(&mut self) {
-        let mut world = world(self.control, &mut self.poller);
         // The main processes are their sessions' to reap; what else has ended is an orphan.
         let known: Vec<_> = self.slots.values().flat_map(Slot::known).collect();
         if !self.slots.values().any(Slot::expects_child) {
             reap_unknown(|pid| known.contains(&pid));
         }
-        for slot in self.slots.values_mut() {
-            slot.turn(&known, &mut world);
+        for (id, slot) in &mut self.slots {
+            slot.turn(&known, world!(self, *id));
         }
-        let finished = |_: &u32, slot: &mut Slot| match slot.finished() {
+        let finished = |_: &Id, slot: &mut Slot| match slot.finished() {
             Some(code) => {
-                self.exit_code = Some(code);
+                if !self.hosted {
+                    self.exit_code = Some(code);
+                }
                 false
             }
             None => true,
         };
         self.slots.retain(finished);
+        if self.hosted && !self.listening && self.slots.is_empty() {
+            // Unless it ends for another reason.
+            self.exit_code.get_or_insert(self.code);
+        }
         self.control.flush();
     }
 
     /// Brings what is waited for in step with what is possible. Returns whether there is
     /// something to do at once.
     fn listen(&mut self) -> bool {
-        let congested =
-            self.control.outbox().is_overfull() || self.slots.values().any(Slot::is_congested);
+        let congested = self.control.outbox().is_overfull()
+            || (!self.hosted && self.slots.values().any(Slot::is_congested));
         if self.listening {
             let flags = if congested {
                 EpollFlags::empty()
@@ -162,10 +206,9 @@ impl<'a> Host<'a> {
                 self.control.outbox().give_up();
             }
         }
-        let mut world = world(self.control, &mut self.poller);
         let mut busy = false;
-        for slot in self.slots.values_mut() {
-            busy |= slot.listen(&mut world);
+        for (id, slot) in &mut self.slots {
+            busy |= slot.listen(world!(self, *id));
         }
         busy
     }
@@ -181,8 +224,7 @@ impl<'a> Host<'a> {
             Token::Signals => self.signalled(),
             Token::Session(id, part) => {
                 if let Some(slot) = self.slots.get_mut(&id) {
-                    let mut world = world(self.control, &mut self.poller);
-                    slot.ready(part, ready.flags, &mut world);
+                    slot.ready(part, ready.flags, world!(self, id));
                 }
             }
         }
@@ -204,24 +246,93 @@ impl<'a> Host<'a> {
 
     fn frames(&mut self) {
         while let Some(frame) = self.control.next_frame() {
-            let input = match frame.map(|frame| decode::command(&frame)) {
-                Ok(Ok(inbound)) => Input::Frame(inbound),
-                Ok(Err(_)) => Input::Malformed,
+            match frame {
+                Ok(frame) if self.hosted => self.addressed(&frame),
+                Ok(frame) => {
+                    let input = decode::command(&frame).map_or(Input::Malformed, Input::Frame);
+                    self.feed(ONLY, input);
+                }
                 Err(_) => {
                     self.overrun = true;
-                    self.stop_listening();
-                    self.feed(Input::TooBig);
-                    return;
+                    return self.lost(Input::TooBig, exit_code::CHANNEL);
                 }
-            };
-            self.feed(input);
+            }
+            if !self.listening {
+                return;
+            }
         }
     }
 
-    fn feed(&mut self, input: Input) {
-        if let Some(slot) = self.slots.get_mut(&ONLY) {
-            slot.feed(input, &mut world(self.control, &mut self.poller));
+    fn addressed(&mut self, frame: &[u8]) {
+        let Some((id, frame)) = address::split(frame) else {
+            return self.lost(Input::Malformed, exit_code::MALFORMED);
+        };
+        let input = match decode::addressed(&frame) {
+            Addressed::Request(request) if !self.slots.contains_key(&id) => {
+                return self.requested(id, request);
+            }
+            Addressed::Request(_) => Input::Malformed,
+            Addressed::Command(inbound) => inbound.map_or(Input::Malformed, Input::Frame),
+            Addressed::Hangup => Input::Hangup,
+        };
+        if !self.slots.contains_key(&id) {
+            return self.too_late(id, &input);
         }
+        self.feed(id, input);
+        if self.slots.get(&id).is_some_and(Slot::is_congested) {
+            self.feed(id, Input::Congested);
+        }
+    }
+
+    fn requested(&mut self, id: Id, request: Result<Request, Malformed>) {
+        match request {
+            Ok(request) => {
+                self.slots.insert(id, Slot::new(id, true, &request));
+                self.requests.push((id, request));
+            }
+            Err(Malformed) => {
+                let failure = Stage::MalformedRequest.failed()(Errno::EINVAL);
+                world!(self, id).say(&Event::Error(failure, None));
+            }
+        }
+    }
+
+    /// It has crossed the terminal event on its way here.
+    fn too_late(&mut self, id: Id, input: &Input) {
+        if let Input::Frame(Inbound::Command(Some(call), _) | Inbound::Unknown(Some(call))) = input
+        {
+            let ended = Reply::Error(Stage::Ended.failed()(Errno::ESRCH));
+            world!(self, id).say(&Event::Reply(*call, ended));
+        }
+    }
+
+    fn feed(&mut self, id: Id, input: Input) {
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.feed(input, world!(self, id));
+        }
+    }
+
+    fn feed_all(&mut self, input: &Input) {
+        for (id, slot) in &mut self.slots {
+            slot.feed(input.clone(), world!(self, *id));
+        }
+    }
+
+    /// What was read makes no sense, and nothing behind it will.
+    fn lost(&mut self, input: Input, code: i32) {
+        self.stop_listening();
+        if !self.hosted {
+            return self.feed(ONLY, input);
+        }
+        let failure = match input {
+            Input::TooBig => Stage::CommandTooBig.failed()(Errno::EMSGSIZE),
+            _ => Stage::MalformedRequest.failed()(Errno::EINVAL),
+        };
+        self.control
+            .outbox()
+            .push(None, &Event::Error(failure, None));
+        self.code = code;
+        self.feed_all(&Input::Hangup);
     }
 
     fn hangup(&mut self) {
@@ -230,7 +341,7 @@ impl<'a> Host<'a> {
             // The BEAM is gone. Otherwise it may have stopped to speak and still be listening.
             self.control.outbox().give_up();
         }
-        self.feed(Input::Hangup);
+        self.feed_all(&Input::Hangup);
     }
 
     fn stop_listening(&mut self) {

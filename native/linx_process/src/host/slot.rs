@@ -15,7 +15,7 @@ use crate::subreaper::Obituary;
 use crate::sys::clone::Child;
 use crate::sys::wait::{self, Children, Death};
 use crate::sys::{pidfd, signals};
-use crate::wire::{Call, Event, Failure, Reach, Reply, Request, Stage, Stdio, Step};
+use crate::wire::{Call, Event, Failure, Id, Reach, Reply, Request, Stage, Stdio, Step};
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::{recv, send, MsgFlags};
@@ -27,14 +27,26 @@ use std::time::{Duration, Instant};
 /// How often it is tried to reap a process that somebody else traces.
 const TRACED: Duration = Duration::from_millis(50);
 
-/// What all sessions share.
+/// What all sessions share, as one of them sees it.
 pub struct World<'a> {
+    /// What the BEAM calls this session, where there are others.
+    pub address: Option<Id>,
     pub outbox: &'a mut Outbox,
     pub poller: &'a mut Poller,
 }
 
+impl World<'_> {
+    pub fn say(&mut self, event: &Event) {
+        self.outbox.push(self.address, event);
+    }
+
+    pub fn pass_on(&mut self, output: &[u8]) {
+        self.outbox.push_pty_out(self.address, output);
+    }
+}
+
 pub struct Slot {
-    id: u32,
+    id: Id,
     session: Session,
     main: Option<Child>,
     intermediate: Option<Child>,
@@ -58,12 +70,14 @@ pub struct Slot {
 }
 
 impl Slot {
-    pub fn new(id: u32, request: &Request) -> Self {
+    pub fn new(id: Id, hosted: bool, request: &Request) -> Self {
         let policy = Policy {
             orphan: request.orphan,
             descendants: request.descendants,
             causes: request.causes,
             pty: request.stdio == Stdio::Pty,
+            auto_proceed: request.auto_proceed,
+            hosted,
         };
         Slot {
             id,
@@ -214,7 +228,7 @@ impl Slot {
 
     fn carry_out(&mut self, effect: Effect, world: &mut World) -> Option<Input> {
         match effect {
-            Effect::Emit(event) => world.outbox.push(&event),
+            Effect::Emit(event) => world.say(&event),
             Effect::Step(step) => return self.tell_step(step),
             Effect::Proceed => self.tell(&Order::Proceed),
             Effect::Kill => {
@@ -603,6 +617,6 @@ pub fn answer(call: Call, result: Result<(), Failure>, world: &mut World) {
 
 fn reply(call: Call, reply: Reply, world: &mut World) {
     if let Some(call) = call {
-        world.outbox.push(&Event::Reply(call, reply));
+        world.say(&Event::Reply(call, reply));
     }
 }

@@ -92,7 +92,7 @@ impl Terminal {
                     filled += length;
                     budget = budget.saturating_sub(length);
                     if PIECE - filled < READ {
-                        world.outbox.push_pty_out(&piece[..filled]);
+                        world.pass_on(&piece[..filled]);
                         filled = 0;
                     }
                 }
@@ -105,7 +105,7 @@ impl Terminal {
             }
         }
         if filled > 0 {
-            world.outbox.push_pty_out(&piece[..filled]);
+            world.pass_on(&piece[..filled]);
         }
         self.remainder = self.remainder.and(Some(budget));
     }

@@ -13,6 +13,9 @@
 //!    Over ◀──────────────────────── Draining ◀──────────────────────────── Clearing
 //! ```
 //!
+//! A main process that does not stop at the checkpoint takes a session straight from Launching to Executing
+//! (`Released`); `Spawned` and `ChildReady` are told all the same.
+//!
 //! Whatever happens, a session emits exactly one terminal event, as the last
 //! thing before [`Effect::Finish`].
 
@@ -35,6 +38,10 @@ pub struct Policy {
     pub descendants: Leftover,
     pub causes: bool,
     pub pty: bool,
+    /// The checkpoint is left without a word from the BEAM.
+    pub auto_proceed: bool,
+    /// The session is one of many on its channel.
+    pub hosted: bool,
 }
 
 /// Exit codes of the agent (`docs/wire-protocol.md`, "Exit codes").
@@ -56,9 +63,13 @@ pub enum Input {
     Malformed,
     /// A frame longer than the limit: nothing behind it can be read.
     TooBig,
+    /// More than may wait, on a channel that others need.
+    Congested,
     /// The BEAM is gone.
     Hangup,
     LaunchFailed(Failure, i32),
+    /// The main process is being made, and will not stop at the checkpoint.
+    Released,
     /// The main process exists, under this pid of the host's.
     Spawned(libc::pid_t),
     /// It is parked, under this pid of its own namespace.
@@ -156,6 +167,8 @@ pub struct Session {
     ending: Option<Ending>,
     /// Whether all that the session started is being killed.
     sweeping: bool,
+    /// Whether the checkpoint, where nothing is to be done, is still to be passed.
+    passing: bool,
     /// As the child sees it; as the host does, as long as only that is known.
     child_pid: libc::pid_t,
     /// Commands that wait for the checkpoint, or for the step before them.
@@ -177,6 +190,7 @@ impl Session {
             phase: Phase::Launching,
             ending: None,
             sweeping: false,
+            passing: false,
             child_pid: 0,
             waiting: VecDeque::new(),
             step: None,
@@ -195,6 +209,12 @@ impl Session {
     /// Whether what the main process leaves is killed, unless something else is decided.
     pub fn sweeps_at_the_end(&self) -> bool {
         self.policy.descendants == Leftover::Kill
+    }
+
+    /// Whether the main process need not stop at the checkpoint: nothing is to be done there.
+    pub fn is_released(&self) -> bool {
+        let undecided = self.ending.is_none() && !self.abort;
+        self.policy.auto_proceed && undecided && self.waiting.is_empty()
     }
 
     /// Whether the PTY's output may be passed on: from `:running` on.
@@ -226,11 +246,31 @@ impl Session {
                 exit_code::CHANNEL,
                 out,
             ),
+            (Input::Congested, _) => self.fail(
+                Stage::Congested.failed()(Errno::ENOBUFS),
+                exit_code::CHANNEL,
+                out,
+            ),
             (Input::Hangup, _) => self.hangup(out),
 
             (Input::LaunchFailed(failure, code), _) => {
                 self.decide(Some(Event::Error(failure, None)), code);
                 self.finish(out);
+            }
+            (Input::Released, Phase::Launching) => {
+                self.phase = Phase::Executing;
+                self.passing = true;
+            }
+            (Input::Spawned(pid), Phase::Executing) if self.child_pid == 0 => {
+                self.child_pid = pid;
+                out.push(Effect::Emit(Event::Spawned(pid)));
+            }
+            (Input::ChildReady(pid), Phase::Executing) if self.passing && self.child_pid != 0 => {
+                self.passing = false;
+                self.child_pid = pid;
+                if self.ending.is_none() {
+                    out.push(Effect::Emit(Event::Ready(pid)));
+                }
             }
             (Input::Spawned(pid), Phase::Launching) => {
                 self.phase = Phase::Starting;
@@ -248,6 +288,9 @@ impl Session {
                     if self.abort {
                         self.discard(out);
                     }
+                    if self.policy.auto_proceed {
+                        self.waiting.push_back((None, Command::Proceed));
+                    }
                     self.advance(out);
                 }
             }
@@ -263,7 +306,7 @@ impl Session {
                 }
                 self.fail(failure, exit_code::CHANNEL, out);
             }
-            (Input::Execed, Phase::Executing) => {
+            (Input::Execed, Phase::Executing) if !self.passing => {
                 self.phase = Phase::Running;
                 out.push(Effect::Emit(Event::Running));
                 for (signal, reach) in std::mem::take(&mut self.signals) {
@@ -406,10 +449,8 @@ impl Session {
             self.phase,
             Phase::Launching | Phase::Starting | Phase::Parked
         );
-        let released = self
-            .waiting
-            .iter()
-            .any(|(_, command)| matches!(command, Command::Proceed));
+        let told = |(_, command): &(Call, Command)| matches!(command, Command::Proceed);
+        let released = self.policy.auto_proceed || self.waiting.iter().any(told);
         if (executed || released) && self.policy.orphan == Leftover::Leave {
             return;
         }
@@ -496,6 +537,8 @@ impl Session {
             refuse(call, ENDED, out);
         }
         if let Some(Ending { event, code }) = self.ending.take() {
+            // The number has to be free again, also when nobody is told how it went.
+            let event = event.or(self.policy.hosted.then_some(Event::HungUp));
             out.extend(event.map(Effect::Emit));
             out.push(Effect::Finish(code));
         }

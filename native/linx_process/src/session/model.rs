@@ -37,6 +37,10 @@ pub struct Model {
     listening: bool,
     /// Proceed has been said in time.
     released: bool,
+    /// The main process does not stop at the checkpoint …
+    unstoppable: bool,
+    /// … and has told that it has been there.
+    passed: bool,
     /// An abort waits for the checkpoint.
     abort: bool,
     /// The session has to end, whatever the workload does.
@@ -73,6 +77,8 @@ impl Model {
             stuck: false,
             listening: true,
             released: false,
+            unstoppable: false,
+            passed: false,
             abort: false,
             doomed: false,
             decided: false,
@@ -95,15 +101,24 @@ impl Model {
         match input {
             _ if self.finished => false,
             Input::Frame(_) | Input::Malformed | Input::TooBig => self.listening,
+            Input::Congested => self.listening && self.policy.hosted,
             // The guardian's death is one, too.
             Input::Hangup => true,
             Input::LaunchFailed(..) | Input::Spawned(_) => self.main == Main::Unborn,
+            Input::Released => {
+                self.main == Main::Unborn && !self.unstoppable && self.session.is_released()
+            }
+            Input::ChildReady(_) if self.unstoppable => {
+                self.main == Main::Executing && !self.passed
+            }
             Input::ChildReady(_) => self.main == Main::Starting,
             Input::StepDone | Input::StepRefused(_) => self.main == Main::Stepping,
-            Input::Execed => self.main == Main::Executing,
+            Input::Execed => self.main == Main::Executing && self.passed == self.unstoppable,
             Input::Gone(..) => self.is_alive(),
             Input::Deaf => self.main == Main::Running && self.doomed,
             Input::Expired => self.timer,
+            // What keeps the main process from being born is told first.
+            Input::Swept if self.unstoppable && self.main == Main::Unborn => false,
             Input::Swept => self.sweep || self.others,
             Input::Stuck => self.sweep || (self.killed && self.is_alive()),
             Input::Drained => self.drain,
@@ -122,6 +137,10 @@ impl Model {
             self.foresee(&input);
             self.move_on(&input);
         }
+        let launching = self.session.phase == Phase::Launching;
+        if launching && matches!(input, Input::Released) {
+            (self.unstoppable, self.proceeded) = (true, true);
+        }
         let mut effects = Vec::new();
         self.session.handle(input, &mut effects);
         assert!(!over || effects.is_empty(), "after the end: {effects:?}");
@@ -138,6 +157,9 @@ impl Model {
             let input = match self {
                 _ if self.finished => return,
                 _ if self.killed && self.is_alive() => Input::Gone(Death::Signaled(9), None),
+                _ if self.sweep && self.unstoppable && self.main == Main::Unborn => {
+                    Input::LaunchFailed(malformed(), exit_code::CLONE)
+                }
                 _ if self.sweep || self.others => Input::Swept,
                 _ if self.drain => Input::Drained,
                 _ if self.timer => Input::Expired,
@@ -169,7 +191,8 @@ impl Model {
     }
 
     fn is_before_proceed(&self) -> bool {
-        !matches!(self.main, Main::Executing | Main::Running | Main::Gone)
+        let executes = matches!(self.main, Main::Executing | Main::Running | Main::Gone);
+        !executes && !self.unstoppable
     }
 
     /// What has to come of the input.
@@ -178,6 +201,7 @@ impl Model {
         match input {
             Input::Malformed
             | Input::TooBig
+            | Input::Congested
             | Input::LaunchFailed(..)
             | Input::StepRefused(_)
             | Input::Gone(..) => self.decide(),
@@ -196,9 +220,15 @@ impl Model {
                 self.released |= self.is_before_proceed();
             }
             Input::ChildReady(_) if self.abort => self.decide(),
-            Input::Expired if matches!(self.main, Main::Unborn | Main::Starting) => self.decide(),
+            Input::Expired
+                if self.is_before_proceed()
+                    && matches!(self.main, Main::Unborn | Main::Starting) =>
+            {
+                self.decide();
+            }
             Input::Hangup => {
-                let goes_on = !self.is_before_proceed() || self.released;
+                let released = self.released || self.policy.auto_proceed;
+                let goes_on = !self.is_before_proceed() || released;
                 if !goes_on || self.policy.orphan == Leftover::Kill {
                     self.silent |= !self.decided;
                     self.decide();
@@ -206,7 +236,8 @@ impl Model {
             }
             _ => {}
         }
-        let runs = matches!(self.main, Main::Executing | Main::Running);
+        let runs = matches!(self.main, Main::Executing | Main::Running)
+            || (self.unstoppable && self.main == Main::Unborn);
         let stop = matches!(
             input,
             Input::Frame(Inbound::Command(_, Command::Stop(_))) | Input::Expired
@@ -223,7 +254,12 @@ impl Model {
     fn move_on(&mut self, input: &Input) {
         match input {
             Input::TooBig | Input::Hangup => self.listening = false,
+            Input::Spawned(_) if self.unstoppable => {
+                self.main = Main::Executing;
+                self.killed |= self.sweep;
+            }
             Input::Spawned(_) => self.main = Main::Starting,
+            Input::ChildReady(_) if self.unstoppable => self.passed = true,
             Input::ChildReady(_) | Input::StepDone | Input::StepRefused(_) => {
                 self.main = Main::Parked;
             }
@@ -239,7 +275,12 @@ impl Model {
             }
             Input::Stuck => (self.sweep, self.left, self.stuck) = (false, false, true),
             Input::Drained => (self.drain, self.drained) = (false, true),
-            Input::Frame(_) | Input::Malformed | Input::LaunchFailed(..) | Input::Deaf => {}
+            Input::Frame(_)
+            | Input::Malformed
+            | Input::Congested
+            | Input::Released
+            | Input::LaunchFailed(..)
+            | Input::Deaf => {}
         }
     }
 
@@ -278,8 +319,10 @@ impl Model {
             Effect::Terminate => self.expect_main(&[Main::Running]),
             Effect::Timer(_) => self.timer = true,
             Effect::PtyWrite(_, call) | Effect::PtyWinsize(_, call) | Effect::PtyMaster(call) => {
-                assert!(self.said_ready);
-                self.expect_main(&[Main::Parked, Main::Executing, Main::Running]);
+                if !self.unstoppable {
+                    assert!(self.said_ready);
+                    self.expect_main(&[Main::Parked, Main::Executing, Main::Running]);
+                }
                 self.answered(call);
             }
             Effect::Drain => {
@@ -298,7 +341,11 @@ impl Model {
             Event::Spawned(_) => (&mut self.said_spawned, true),
             Event::Ready(_) => (&mut self.said_ready, self.said_spawned),
             Event::Running => (&mut self.said_running, self.proceeded),
-            Event::Aborted(_) | Event::Exited(_) | Event::Signaled(_) | Event::Error(..) => {
+            Event::Aborted(_)
+            | Event::Exited(_)
+            | Event::Signaled(_)
+            | Event::Error(..)
+            | Event::HungUp => {
                 self.terminal_events += 1;
                 return;
             }
@@ -313,7 +360,8 @@ impl Model {
         assert_eq!(self.unanswered, [], "never answered");
         if self.possible {
             assert!(self.doomed);
-            assert_eq!(self.terminal_events, usize::from(!self.silent), "{self:?}");
+            let heard = !self.silent || self.policy.hosted;
+            assert_eq!(self.terminal_events, usize::from(heard), "{self:?}");
             assert!(!self.is_alive() || self.stuck, "left alive: {self:?}");
             assert!(!self.left, "left behind: {self:?}");
             let audible = self.policy.pty && self.said_running;
@@ -355,11 +403,15 @@ mod tests {
             .into_iter()
             .flat_map(move |orphan| both.map(|descendants| (orphan, descendants)));
         kinds.flat_map(|(orphan, descendants)| {
-            [false, true].map(|pty| Policy {
-                orphan,
-                descendants,
-                causes: pty,
-                pty,
+            [(false, false), (true, false), (false, true), (true, true)].map(|(pty, hosted)| {
+                Policy {
+                    orphan,
+                    descendants,
+                    causes: pty,
+                    pty,
+                    auto_proceed: hosted,
+                    hosted,
+                }
             })
         })
     }
@@ -384,7 +436,9 @@ mod tests {
             Input::Frame(Inbound::Unknown(Some(0))),
             Input::Malformed,
             Input::TooBig,
+            Input::Congested,
             Input::Hangup,
+            Input::Released,
             Input::LaunchFailed(failure, exit_code::CLONE),
             Input::Spawned(4242),
             Input::ChildReady(1),

@@ -20,6 +20,8 @@ fn plain() -> Policy {
         descendants: Leftover::Leave,
         causes: false,
         pty: false,
+        auto_proceed: false,
+        hosted: false,
     }
 }
 

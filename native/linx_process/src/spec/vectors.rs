@@ -47,6 +47,8 @@ fn plain() -> Request {
         orphan: Leftover::Leave,
         descendants: Leftover::Leave,
         causes: false,
+        auto_proceed: false,
+        origin: None,
     }
 }
 
@@ -363,8 +365,8 @@ fn events_are_written_as_documented() {
         };
         let mut frame = Vec::new();
         match &written {
-            Written::PtyOut(bytes) => encode::append_pty_out(&mut frame, bytes),
-            Written::Event(event) => event.append_to(&mut frame),
+            Written::PtyOut(bytes) => encode::append_pty_out(&mut frame, None, bytes),
+            Written::Event(event) => event.append_to(&mut frame, None),
         }
         let (header, body) = frame.split_at(4);
         assert_eq!(header, (vector.bytes.len() as u32).to_be_bytes());

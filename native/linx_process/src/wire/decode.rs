@@ -23,6 +23,10 @@ pub struct Request {
     pub descendants: Leftover,
     /// Whether the BEAM understands the death behind an error.
     pub causes: bool,
+    /// Whether the workload goes on from the checkpoint without being told.
+    pub auto_proceed: bool,
+    /// Where it starts out from, before anything else; `None`: where the agent is.
+    pub origin: Option<CString>,
 }
 
 impl Request {
@@ -64,6 +68,16 @@ pub enum Directive {
 pub enum Leftover {
     Kill,
     Leave,
+}
+
+/// What the BEAM of a host says about one of its sessions.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Addressed {
+    /// The session begins.
+    Request(Decoded<Request>),
+    Command(Decoded<Inbound>),
+    /// Nobody will hear of the session any more.
+    Hangup,
 }
 
 /// A frame after the request.
@@ -128,7 +142,11 @@ type Decoded<T> = Result<T, Malformed>;
 
 /// The first frame: `{:spawn, Map}` or `{:enter, Map}`.
 pub fn request(frame: &[u8]) -> Decoded<Request> {
-    let [mode, options] = tuple(term(frame)?)?;
+    request_in(term(frame)?)
+}
+
+fn request_in(term: Term) -> Decoded<Request> {
+    let [mode, options] = tuple(term)?;
     let Term::Map(options) = options else {
         return Err(Malformed);
     };
@@ -142,6 +160,8 @@ pub fn request(frame: &[u8]) -> Decoded<Request> {
     let mut orphan = Leftover::Leave;
     let mut descendants = Leftover::Leave;
     let mut causes = false;
+    let mut auto_proceed = false;
+    let mut origin = None;
     for (key, value) in options.map {
         match atom(&key).ok_or(Malformed)? {
             "argv" => argv = Some(strings(value)?),
@@ -161,6 +181,8 @@ pub fn request(frame: &[u8]) -> Decoded<Request> {
             "orphan" => orphan = leftover(&value)?,
             "descendants" => descendants = leftover(&value)?,
             "causes" => causes = boolean(&value)?,
+            "auto_proceed" => auto_proceed = boolean(&value)?,
+            "origin" => origin = Some(string(value)?),
             _ => {}
         }
     }
@@ -182,20 +204,42 @@ pub fn request(frame: &[u8]) -> Decoded<Request> {
         orphan,
         descendants,
         causes,
+        auto_proceed,
+        origin,
     })
+}
+
+/// A frame to a host, without its address.
+pub fn addressed(frame: &[u8]) -> Addressed {
+    match term(frame) {
+        Ok(term) if atom(&term) == Some("hangup") => Addressed::Hangup,
+        Ok(term) if is_request(&term) => Addressed::Request(request_in(term)),
+        Ok(term) => Addressed::Command(Ok(command_in(&term))),
+        Err(malformed) => Addressed::Command(Err(malformed)),
+    }
+}
+
+fn is_request(term: &Term) -> bool {
+    match elements(term) {
+        Some([mode, _options]) => matches!(atom(mode), Some("spawn" | "enter")),
+        _ => false,
+    }
 }
 
 /// Any later frame: a command, or `{:call, Ref, Command}`.
 pub fn command(frame: &[u8]) -> Decoded<Inbound> {
-    let term = term(frame)?;
-    let (call, term) = match called(&term) {
+    Ok(command_in(&term(frame)?))
+}
+
+fn command_in(term: &Term) -> Inbound {
+    let (call, term) = match called(term) {
         Some((reference, command)) => (Some(reference), command),
-        None => (None, &term),
+        None => (None, term),
     };
-    Ok(match self::known_command(term) {
+    match self::known_command(term) {
         Some(command) => Inbound::Command(call, command),
         None => Inbound::Unknown(call),
-    })
+    }
 }
 
 fn called(term: &Term) -> Option<(u64, &Term)> {

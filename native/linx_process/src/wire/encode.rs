@@ -1,6 +1,6 @@
 //! Events: what the agent tells the BEAM.
 
-use super::frame;
+use super::address::{self, Id};
 use super::stage::Failure;
 use crate::sys::wait::Death;
 use eetf::{Atom, Binary, FixInteger, Map, Term, Tuple};
@@ -30,17 +30,19 @@ pub enum Event {
     /// With the death behind it only for a BEAM that asked for causes.
     Error(Failure, Option<Death>),
     Reply(u64, Reply),
+    /// The BEAM has hung up this session alone, and nothing is left of it.
+    HungUp,
 }
 
 impl Event {
-    /// Appends the event to `out` as a frame.
-    pub fn append_to(&self, out: &mut Vec<u8>) {
-        let term = self.term();
-        frame::append(out, |body| {
-            // Writing to a vector cannot fail, and our atoms and numbers are short.
-            let encoded = term.encode(body);
-            debug_assert!(encoded.is_ok());
-        });
+    /// Appends the event to `out` as a frame: with the session's number in the channel of a host.
+    pub fn append_to(&self, out: &mut Vec<u8>, id: Option<Id>) {
+        let mut encoded = Vec::with_capacity(64);
+        // Writing to a vector cannot fail, and our atoms and numbers are short.
+        let result = self.term().encode(&mut encoded);
+        debug_assert!(result.is_ok());
+        // Behind the version byte.
+        address::append(out, id, |body| body.extend_from_slice(&encoded[1..]));
     }
 
     fn term(&self) -> Term {
@@ -49,6 +51,7 @@ impl Event {
             Event::Spawned(pid) => status("spawned", *pid),
             Event::Ready(pid) => status("ready", *pid),
             Event::Running => tuple([atom("status"), atom("running")]),
+            Event::HungUp => tuple([atom("status"), atom("hangup")]),
             Event::Aborted(pid) => status("aborted", *pid),
             Event::Exited(code) => status("exited", *code),
             Event::Signaled(signal) => status("signaled", *signal),
@@ -62,9 +65,9 @@ impl Event {
 }
 
 /// Appends `{:pty_out, Bytes}` as a frame, without a term in between.
-pub fn append_pty_out(out: &mut Vec<u8>, bytes: &[u8]) {
-    const HEAD: &[u8] = b"\x83h\x02w\x07pty_outm";
-    frame::append(out, |body| {
+pub fn append_pty_out(out: &mut Vec<u8>, id: Option<Id>, bytes: &[u8]) {
+    const HEAD: &[u8] = b"h\x02w\x07pty_outm";
+    address::append(out, id, |body| {
         body.extend_from_slice(HEAD);
         body.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
         body.extend_from_slice(bytes);

@@ -84,6 +84,7 @@ pub enum Stage {
     MalformedRequest,
     RequestTooBig,
     CommandTooBig,
+    Congested,
     // The agent's own means.
     SignalMask,
     SignalFd,
@@ -134,10 +135,11 @@ impl Stage {
     }
 
     /// The stages without a namespace, in the order of their codes.
-    const PLAIN: [Stage; 36] = [
+    const PLAIN: [Stage; 37] = [
         Stage::MalformedRequest,
         Stage::RequestTooBig,
         Stage::CommandTooBig,
+        Stage::Congested,
         Stage::SignalMask,
         Stage::SignalFd,
         Stage::Epoll,
@@ -209,6 +211,7 @@ impl Stage {
             Stage::MalformedRequest => "malformed_request",
             Stage::RequestTooBig => "request_too_big",
             Stage::CommandTooBig => "command_too_big",
+            Stage::Congested => "congested",
             Stage::SignalMask => "sigprocmask",
             Stage::SignalFd => "signalfd",
             Stage::Epoll => "epoll",
