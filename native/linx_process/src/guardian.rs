@@ -10,6 +10,7 @@
 
 use crate::host::control::Control;
 use crate::reap::sweep::{Progress, Sweep};
+use crate::reap::tree::Root;
 use crate::session::exit_code;
 use crate::sys::clone;
 use crate::sys::exec::exit;
@@ -19,6 +20,7 @@ use crate::wire::{Failure, Leftover, Stage};
 use nix::sys::prctl;
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::{getpid, getppid, setsid, Pid};
+use std::collections::HashSet;
 use std::os::fd::AsFd;
 
 /// Splits the process in two and runs `agent` in the child. The parent, the
@@ -33,7 +35,7 @@ pub fn guarded(
 ) -> Result<i32, Failure> {
     prctl::set_child_subreaper(true).map_err(Stage::Subreaper.failed())?;
     let guardian = getpid();
-    let child = clone::child(0, || {
+    let child = clone::child(false, || {
         let ready = prctl::set_pdeathsig(Signal::SIGCONT).and_then(|()| setsid());
         match control.take() {
             // A guardian that died before it could be noticed has another pid than our parent.
@@ -77,8 +79,9 @@ fn watch(agent: clone::Child, descendants: Leftover) -> Result<i32, Failure> {
 }
 
 fn sweep() {
-    let mut sweep = Sweep::new();
-    while let Progress::Again(pause) = sweep.step(|_| false) {
+    let nobody = HashSet::new();
+    let mut sweep = Sweep::of(Root::Strays);
+    while let Progress::Again(pause) = sweep.step(&nobody) {
         std::thread::sleep(pause);
     }
 }

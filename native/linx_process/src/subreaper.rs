@@ -1,105 +1,130 @@
-//! The process between the agent and a workload that enters another PID namespace.
+//! The process between the agent and a workload: one for each session.
 //!
-//! An orphan goes to the nearest subreaper *of its own PID namespace*, and else
-//! to that namespace's init (`find_new_reaper`, kernel/exit.c): out of the
-//! agent's sight. So in there a subreaper of ours is the workload's parent. It
-//! tells the agent how the workload ended, and ends itself when nothing below
-//! it is left.
+//! What a workload leaves behind comes to the nearest subreaper above it (`find_new_reaper`,
+//! kernel/exit.c): to this one, so that it is known whose it was. It makes the main process, tells how far
+//! that has come and how it ended, reaps what is left, and ends itself when nothing below it is left.
+//! Its end therefore means the end of everything the session has started.
+//!
+//! It runs in the agent's memory, beside it, or, where namespaces have been entered, in a copy. So like
+//! [`child`] it neither allocates nor uses the C library.
 
+use crate::child::page::Report;
 use crate::child::{self, Plan};
-use crate::sys::clone::{self, Child};
+use crate::sys::clone;
 use crate::sys::exec::exit;
-use crate::sys::fds;
-use crate::sys::wait::{self, Death};
-use crate::wire::{Failure, Stage};
-use nix::sys::prctl;
-use nix::sys::socket::{send, MsgFlags};
+use crate::sys::wait::{self, Children};
+use crate::sys::{fds, process, socket};
+use crate::wire::{Failure, Id, Stage};
+use nix::errno::Errno;
 use std::convert::Infallible;
 use std::ffi::CStr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::RawFd;
 
 /// By which a sweep knows it.
 pub const NAME: &CStr = c"linx_subreaper";
+/// What the main process has for a name until it executes something: a sweep spares subreapers.
+const CHILD_NAME: &CStr = c"linx_process";
 
-/// How the main process has ended, as its parent saw it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Obituary {
-    pub death: Death,
-    pub execed: bool,
+/// What a subreaper needs, made ready before clone.
+pub struct Job {
+    pub main: Plan,
+    /// `CLONE_NEW*`
+    pub namespaces: u64,
+    /// Whether it is to inherit what the workload leaves.
+    pub inherits_orphans: bool,
+    /// The agent, if that one's death is to be its own.
+    pub dies_with: Option<libc::pid_t>,
+    /// Whether the table of descriptors is the agent's, of which it needs what is below this.
+    pub shared_below: Option<RawFd>,
+    /// Whether the main process may begin in our memory: it does not park, and we are beside the agent.
+    pub in_our_memory: bool,
+    /// Where to say that there is something to see, and by what number.
+    pub bell: RawFd,
+    pub id: Id,
 }
 
-/// Clones the main process, reports its end on `channel`, and reaps what it leaves.
-pub fn run(plan: &Plan, channel: BorrowedFd) -> Infallible {
-    match begin(plan) {
-        Ok(main) => watch(&main, channel),
-        Err(failure) => plan.page.report(failure),
+/// Makes the main process and reaps it, and all that it leaves.
+pub fn run(job: &Job) -> Infallible {
+    let watch = Watch {
+        report: job.main.report,
+        bell: job.bell,
+        id: job.id,
+    };
+    match begin(job) {
+        Ok(main) => watch.over(main),
+        Err(failure) => watch.report.fail(failure),
     }
     exit(0)
 }
 
-fn begin(plan: &Plan) -> Result<Child, Failure> {
-    prctl::set_child_subreaper(true).map_err(Stage::Subreaper.failed())?;
-    prctl::set_name(NAME).map_err(Stage::Subreaper.failed())?;
-    clone::child(0, || {
-        // A sweep spares whoever is called a subreaper.
-        let _ = prctl::set_name(c"linx_process");
-        child::run(plan)
-    })
-    .map_err(Stage::Fork.failed())
+fn begin(job: &Job) -> Result<libc::pid_t, Failure> {
+    if let Some(end) = job.shared_below {
+        fds::unshare_below(end).map_err(Stage::Closing.failed())?;
+    }
+    // What is open beside is other sessions', and their ends have to be seen.
+    keep_only(job.bell, [job.main.channel, job.main.slave]).map_err(Stage::Closing.failed())?;
+    process::set_name(NAME).map_err(Stage::Subreaper.failed())?;
+    if job.inherits_orphans {
+        process::inherit_orphans().map_err(Stage::Subreaper.failed())?;
+    }
+    if let Some(agent) = job.dies_with {
+        process::die_with_parent().map_err(Stage::Subreaper.failed())?;
+        if process::parent() != agent {
+            exit(0);
+        }
+    }
+    clone::suspended(
+        job.namespaces,
+        job.in_our_memory,
+        job.main.report.main_cell(),
+        begin_main,
+        &job.main,
+    )
+    .map_err(Stage::Clone.failed())
 }
 
-fn watch(main: &Child, channel: BorrowedFd) {
-    // The child's end of its own channel must be the child's alone: its closing means exec.
-    let _ = fds::close_all_but(&mut [channel.as_raw_fd(), main.pidfd.as_raw_fd()]);
-    while let Ok(pid) = wait::await_ended() {
-        if pid == main.pid {
-            if let Ok(Some(death)) = wait::death(main.pidfd.as_fd()) {
-                let execed = wait::has_execed(main.pidfd.as_fd());
-                let message = Obituary { death, execed }.encode();
-                // Before it is reaped, so that its pid is still its own as long as the agent uses it.
-                let _ = send(channel.as_raw_fd(), &message, MsgFlags::MSG_NOSIGNAL);
+fn begin_main(plan: &Plan) -> Infallible {
+    let _ = process::set_name(CHILD_NAME);
+    child::run(plan)
+}
+
+fn keep_only(bell: RawFd, more: [Option<RawFd>; 2]) -> Result<(), Errno> {
+    let [first, second] = more.map(|fd| fd.unwrap_or(bell));
+    fds::close_all_but(&mut [bell, first, second])
+}
+
+/// What is left of the job once the main process has executed its program, or has ended: by then the agent
+/// has taken the rest back.
+#[derive(Clone, Copy)]
+struct Watch {
+    report: Report,
+    bell: RawFd,
+    id: Id,
+}
+
+impl Watch {
+    fn over(self, main: libc::pid_t) {
+        if wait::has_execed(main) {
+            self.report.set_execed();
+            self.ring();
+        }
+        let _ = keep_only(self.bell, [None, None]);
+        while let Ok((pid, death)) = wait::await_ended() {
+            if pid != main {
+                wait::reap_pid(pid);
+                continue;
+            }
+            // Before it is reaped, so that its pid is still its own as long as the agent uses it.
+            self.report.bury(death);
+            wait::reap_pid(pid);
+            // If nothing else is left, our own end says so.
+            if wait::peek() != Children::None {
+                self.ring();
             }
         }
-        wait::reap_pid(pid);
-    }
-}
-
-impl Obituary {
-    fn encode(self) -> [u8; 6] {
-        let (kind, number) = match self.death {
-            Death::Exited(code) => (0, code),
-            Death::Signaled(signal) => (1, signal),
-        };
-        let [a, b, c, d] = number.to_ne_bytes();
-        [self.execed.into(), kind, a, b, c, d]
     }
 
-    pub fn decode(message: &[u8]) -> Option<Self> {
-        let [execed, kind, number @ ..] = <[u8; 6]>::try_from(message).ok()?;
-        let number = i32::from_ne_bytes(number);
-        let death = match kind {
-            0 => Death::Exited(number),
-            _ => Death::Signaled(number),
-        };
-        Some(Obituary {
-            death,
-            execed: execed != 0,
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn obituaries_survive_the_way() {
-        for death in [Death::Exited(0), Death::Exited(255), Death::Signaled(64)] {
-            for execed in [false, true] {
-                let obituary = Obituary { death, execed };
-                assert_eq!(Obituary::decode(&obituary.encode()), Some(obituary));
-            }
-        }
-        assert_eq!(Obituary::decode(b""), None);
+    fn ring(self) {
+        let _ = socket::write(self.bell, &self.id.to_ne_bytes());
     }
 }

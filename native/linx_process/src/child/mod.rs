@@ -3,36 +3,44 @@
 //! The child has no way to speak but a socket to the agent, and no way to fail
 //! but the page it shares with it: a failure takes two stores and an exit,
 //! whatever filter is in force by then.
+//!
+//! It may be in the agent's own memory, beside it, so nothing here allocates or uses the C library: neither
+//! would expect two processes in one memory. A copy is not better off, as the agent went on while it was made.
 
 pub mod order;
 pub mod page;
 mod steps;
 
-use crate::confine::{no_new_privs, seccomp};
+use crate::confine::seccomp;
 use crate::sys::exec::{exit, Program};
-use crate::sys::{fds, signals, tty};
+use crate::sys::process::{self, Limit};
+use crate::sys::{fds, signals, socket, tty};
 use crate::wire::{Directive, Failure, Stage, Stdio};
 use nix::errno::Errno;
-use nix::sys::signal::Signal;
-use nix::sys::socket::{recv, send, MsgFlags};
-use order::{Order, Report};
-use page::Page;
+use order::{Order, Word};
+use page::Report;
 use std::convert::Infallible;
 use std::ffi::CString;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::RawFd;
+use steps::Filters;
 
 /// Everything the child needs, made ready before clone.
-pub struct Plan<'a> {
+pub struct Plan {
     pub program: Program,
     pub stdio: Stdio,
     /// The PTY slave, when `stdio` is one.
-    pub pty_slave: Option<BorrowedFd<'a>>,
+    pub slave: Option<RawFd>,
+    /// Where the session starts out from.
+    pub origin: Option<CString>,
     pub cwd: Option<CString>,
     pub no_new_privs: bool,
-    /// Whether the workload is to be killed when the agent dies.
-    pub dies_with_agent: bool,
-    pub channel: BorrowedFd<'a>,
-    pub page: &'a Page,
+    /// Whether the child is to be killed when its parent dies.
+    pub dies_with_parent: bool,
+    /// `RLIMIT_NOFILE` as the workload is to have it, if the agent has another.
+    pub open_files: Option<Limit>,
+    /// Its end of the channel; without one it does not park.
+    pub channel: Option<RawFd>,
+    pub report: Report,
 }
 
 /// Exit codes of a child that never executed anything; nobody but a debugger sees them.
@@ -41,8 +49,8 @@ const FAILED: i32 = 127;
 
 /// Parks at the checkpoint, does as it is told, executes the program.
 pub fn run(plan: &Plan) -> Infallible {
-    match prepare(plan).and_then(|()| parked(plan)) {
-        Ok(Some(filters)) => execute(plan, &filters),
+    match prepare(plan).and_then(|()| checkpoint(plan)) {
+        Ok(Some(filters)) => execute(plan, filters),
         // The agent has closed the channel: this session is abandoned.
         Ok(None) => exit(ABANDONED),
         Err(failure) => fail(plan, failure),
@@ -50,72 +58,65 @@ pub fn run(plan: &Plan) -> Infallible {
 }
 
 fn fail(plan: &Plan, failure: Failure) -> Infallible {
-    plan.page.report(failure);
+    plan.report.fail(failure);
     exit(FAILED)
 }
 
 fn prepare(plan: &Plan) -> Result<(), Failure> {
-    let mut keep: Vec<_> = [Some(plan.channel), plan.pty_slave]
-        .into_iter()
-        .flatten()
-        .map(|fd| fd.as_raw_fd())
-        .collect();
+    // What is not there stands for one that is.
+    let standard = 0;
+    let mut keep = [
+        plan.channel.unwrap_or(standard),
+        plan.slave.unwrap_or(standard),
+    ];
     fds::close_all_but(&mut keep).map_err(Stage::Closing.failed())?;
+    if let Some(origin) = &plan.origin {
+        process::change_directory(origin).map_err(Stage::Chdir.failed())?;
+    }
     // Its own process group, so that `kill 0` reaches neither agent nor sibling; with a PTY its own session.
-    match plan.pty_slave {
-        Some(_) => nix::unistd::setsid().map(drop),
-        None => nix::unistd::setpgid(nix::unistd::Pid::from_raw(0), nix::unistd::Pid::from_raw(0)),
+    match plan.slave {
+        Some(_) => process::lead_session(),
+        None => process::lead_group(),
     }
     .map_err(Stage::ProcessGroup.failed())?;
     if plan.no_new_privs {
-        no_new_privs::set().map_err(Stage::SeccompNoNewPrivs.failed())?;
+        process::set_no_new_privs().map_err(Stage::SeccompNoNewPrivs.failed())?;
     }
     Ok(())
 }
 
 /// The checkpoint. Returns the filters to install before exec, or nothing when abandoned.
-fn parked(plan: &Plan) -> Result<Option<Vec<Vec<u8>>>, Failure> {
-    let mut filters = Vec::new();
-    let mut report = Report::Ready(nix::unistd::getpid().as_raw());
-    let mut buffer = vec![0; order::MAX];
+fn checkpoint(plan: &Plan) -> Result<Option<Filters>, Failure> {
+    let pid = process::id();
+    let Some(channel) = plan.channel else {
+        plan.report.pass(pid);
+        return Ok(Some(Filters::none()));
+    };
+    let at_checkpoint = || Stage::Checkpoint.failed();
+    let (buffer, mut filters) = Filters::with_buffer(order::MAX).map_err(at_checkpoint())?;
+    let mut word = Word::Ready(pid);
     loop {
-        if !say(plan, report)? {
-            return Ok(None);
+        match socket::send(channel, &word.encode()) {
+            Ok(()) => {}
+            // There is no agent to hear it.
+            Err(Errno::EPIPE | Errno::ECONNRESET) => return Ok(None),
+            Err(errno) => return Err(at_checkpoint()(errno)),
         }
-        match hear(plan, &mut buffer)? {
-            None => return Ok(None),
+        let length = match socket::receive(channel, buffer, 0) {
+            Ok(0) | Err(Errno::ECONNRESET) => return Ok(None),
+            Ok(length) => length,
+            Err(errno) => return Err(at_checkpoint()(errno)),
+        };
+        match Order::decode(&buffer[..length]) {
             Some(Order::Proceed) => return Ok(Some(filters)),
             Some(Order::Step(step)) => steps::perform(step, &mut filters)?,
+            None => return Err(at_checkpoint()(Errno::EPROTO)),
         }
-        report = Report::Done;
+        word = Word::Done;
     }
 }
 
-/// Whether there was an agent to hear it.
-fn say(plan: &Plan, report: Report) -> Result<bool, Failure> {
-    match send(
-        plan.channel.as_raw_fd(),
-        &report.encode(),
-        MsgFlags::MSG_NOSIGNAL,
-    ) {
-        Ok(_) => Ok(true),
-        Err(Errno::EPIPE | Errno::ECONNRESET) => Ok(false),
-        Err(errno) => Err(Stage::Checkpoint.failed()(errno)),
-    }
-}
-
-fn hear(plan: &Plan, buffer: &mut [u8]) -> Result<Option<Order>, Failure> {
-    match recv(plan.channel.as_raw_fd(), buffer, MsgFlags::empty()) {
-        Ok(0) | Err(Errno::ECONNRESET) => Ok(None),
-        Ok(length) => match Order::decode(&buffer[..length]) {
-            Some(order) => Ok(Some(order)),
-            None => Err(Stage::Checkpoint.failed()(Errno::EPROTO)),
-        },
-        Err(errno) => Err(Stage::Checkpoint.failed()(errno)),
-    }
-}
-
-fn execute(plan: &Plan, filters: &[Vec<u8>]) -> Infallible {
+fn execute(plan: &Plan, filters: Filters) -> Infallible {
     match configure(plan, filters) {
         // Nothing may come between the last filter and this: it may deny everything else.
         Ok(()) => fail(plan, Stage::Execve.failed()(plan.program.execute())),
@@ -123,31 +124,35 @@ fn execute(plan: &Plan, filters: &[Vec<u8>]) -> Infallible {
     }
 }
 
-fn configure(plan: &Plan, filters: &[Vec<u8>]) -> Result<(), Failure> {
+fn configure(plan: &Plan, filters: Filters) -> Result<(), Failure> {
     stdio(plan).map_err(Stage::Stdio.failed())?;
     if let Some(cwd) = &plan.cwd {
-        nix::unistd::chdir(cwd.as_c_str()).map_err(Stage::Chdir.failed())?;
+        process::change_directory(cwd).map_err(Stage::Chdir.failed())?;
+    }
+    if let Some(limit) = plan.open_files {
+        process::limit_open_files(limit).map_err(Stage::Limits.failed())?;
     }
     signals::unblock_all().map_err(Stage::SignalMask.failed())?;
-    if plan.dies_with_agent {
+    if plan.dies_with_parent {
         // After everything that changes credentials, which clears it.
-        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(Stage::DeathSignal.failed())?;
+        process::die_with_parent().map_err(Stage::DeathSignal.failed())?;
         // An agent that died before that is told by the channel. getppid()
         // would not do: it is 0 in a PID namespace, whoever is alive.
-        let mut byte = [0];
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
-        if recv(plan.channel.as_raw_fd(), &mut byte, flags) == Ok(0) {
-            exit(ABANDONED);
+        if let Some(channel) = plan.channel {
+            let flags = libc::MSG_DONTWAIT | libc::MSG_PEEK;
+            if socket::receive(channel, &mut [0], flags) == Ok(0) {
+                exit(ABANDONED);
+            }
         }
     }
     filters
         .iter()
-        .try_for_each(|filter| seccomp::install(filter))
+        .try_for_each(seccomp::install)
         .map_err(Stage::SeccompInstall.failed())
 }
 
 fn stdio(plan: &Plan) -> Result<(), Errno> {
-    match (&plan.stdio, plan.pty_slave) {
+    match (&plan.stdio, plan.slave) {
         (Stdio::Pty, Some(slave)) => {
             tty::set_controlling(slave)?;
             (0..3).try_for_each(|fd| fds::duplicate_onto(slave, fd))
@@ -159,24 +164,11 @@ fn stdio(plan: &Plan) -> Result<(), Errno> {
     }
 }
 
-fn attach(fd: i32, directive: &Directive) -> Result<(), Errno> {
-    use nix::fcntl::{open, OFlag};
-    use nix::sys::socket::{connect, socket, AddressFamily, SockFlag, SockType, UnixAddr};
-    use std::os::fd::AsFd;
-
+fn attach(fd: RawFd, directive: &Directive) -> Result<(), Errno> {
     let opened = match directive {
         Directive::Inherit => return Ok(()),
-        Directive::DevNull => open(
-            c"/dev/null",
-            OFlag::O_RDWR | OFlag::O_CLOEXEC,
-            nix::sys::stat::Mode::empty(),
-        )?,
-        Directive::ConnectUnix(path) => {
-            let flags = SockFlag::SOCK_CLOEXEC;
-            let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
-            connect(socket.as_raw_fd(), &UnixAddr::new(path.as_c_str())?)?;
-            socket
-        }
+        Directive::DevNull => fds::open(c"/dev/null")?,
+        Directive::ConnectUnix(path) => socket::connect_unix(path)?,
     };
-    fds::duplicate_onto(opened.as_fd(), fd)
+    fds::duplicate_onto(opened, fd)
 }

@@ -5,14 +5,14 @@ use crate::wire::Step;
 
 /// The agent to the child.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Order {
-    Step(Step),
+pub enum Order<'a> {
+    Step(Step<&'a [u8]>),
     Proceed,
 }
 
 /// The child to the agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Report {
+pub enum Word {
     /// At the checkpoint, with the pid the child sees.
     Ready(libc::pid_t),
     /// The step has been carried out.
@@ -22,9 +22,12 @@ pub enum Report {
 /// The longest message: the longest seccomp program behind its tag.
 pub const MAX: usize = 1 + 4096 * 8;
 
-impl Order {
+/// No step has more numbers than this.
+const NUMBERS: usize = 3;
+
+impl<'a> Order<'a> {
     pub fn encode(&self) -> Vec<u8> {
-        let (tag, words): (u8, &[u64]) = match self {
+        let (tag, numbers): (u8, &[u64]) = match self {
             Order::Proceed => (b'P', &[]),
             Order::Step(Step::CapDropBounding(mask)) => (b'B', &[*mask]),
             Order::Step(Step::CapSetThread {
@@ -34,49 +37,51 @@ impl Order {
             }) => (b'T', &[*effective, *permitted, *inheritable]),
             Order::Step(Step::CapSetAmbient(mask)) => (b'A', &[*mask]),
             Order::Step(Step::SeccompInstall(program)) => {
-                return [b"S", program.as_slice()].concat();
+                return [b"S", *program].concat();
             }
         };
-        let words = words.iter().flat_map(|word| word.to_ne_bytes());
-        std::iter::once(tag).chain(words).collect()
+        let numbers = numbers.iter().flat_map(|number| number.to_ne_bytes());
+        std::iter::once(tag).chain(numbers).collect()
     }
 
-    pub fn decode(message: &[u8]) -> Option<Self> {
+    /// Without allocating: the child does this.
+    pub fn decode(message: &'a [u8]) -> Option<Self> {
         let (tag, body) = message.split_first()?;
         if *tag == b'S' {
-            return Some(Order::Step(Step::SeccompInstall(body.to_vec())));
+            return Some(Order::Step(Step::SeccompInstall(body)));
         }
-        let words: Vec<u64> = body
-            .chunks(8)
-            .map(|chunk| chunk.try_into().map(u64::from_ne_bytes).ok())
-            .collect::<Option<_>>()?;
-        match (tag, words.as_slice()) {
-            (b'P', []) => Some(Order::Proceed),
-            (b'B', [mask]) => Some(Order::Step(Step::CapDropBounding(*mask))),
-            (b'T', [effective, permitted, inheritable]) => Some(Order::Step(Step::CapSetThread {
-                effective: *effective,
-                permitted: *permitted,
-                inheritable: *inheritable,
+        let mut numbers = [0; NUMBERS];
+        for (number, bytes) in numbers.iter_mut().zip(body.chunks(8)) {
+            *number = u64::from_ne_bytes(bytes.try_into().ok()?);
+        }
+        let [first, second, third] = numbers;
+        match (tag, body.len()) {
+            (b'P', 0) => Some(Order::Proceed),
+            (b'B', 8) => Some(Order::Step(Step::CapDropBounding(first))),
+            (b'T', 24) => Some(Order::Step(Step::CapSetThread {
+                effective: first,
+                permitted: second,
+                inheritable: third,
             })),
-            (b'A', [mask]) => Some(Order::Step(Step::CapSetAmbient(*mask))),
+            (b'A', 8) => Some(Order::Step(Step::CapSetAmbient(first))),
             _ => None,
         }
     }
 }
 
-impl Report {
+impl Word {
     /// "Done" is a zero: no process sees itself as pid 0.
     pub fn encode(self) -> [u8; 4] {
         match self {
-            Report::Ready(pid) => pid.to_ne_bytes(),
-            Report::Done => [0; 4],
+            Word::Ready(pid) => pid.to_ne_bytes(),
+            Word::Done => [0; 4],
         }
     }
 
     pub fn decode(message: &[u8]) -> Option<Self> {
         match i32::from_ne_bytes(message.try_into().ok()?) {
-            0 => Some(Report::Done),
-            pid => Some(Report::Ready(pid)),
+            0 => Some(Word::Done),
+            pid => Some(Word::Ready(pid)),
         }
     }
 }
@@ -96,7 +101,7 @@ mod tests {
                 inheritable: 1 << 40,
             }),
             Order::Step(Step::CapSetAmbient(0)),
-            Order::Step(Step::SeccompInstall(vec![7; MAX - 1])),
+            Order::Step(Step::SeccompInstall(&[7; MAX - 1])),
         ];
         for order in orders {
             let message = order.encode();
@@ -109,10 +114,10 @@ mod tests {
     }
 
     #[test]
-    fn reports_survive_the_way() {
-        for report in [Report::Ready(1), Report::Ready(i32::MAX), Report::Done] {
-            assert_eq!(Report::decode(&report.encode()), Some(report));
+    fn words_survive_the_way() {
+        for word in [Word::Ready(1), Word::Ready(i32::MAX), Word::Done] {
+            assert_eq!(Word::decode(&word.encode()), Some(word));
         }
-        assert_eq!(Report::decode(b""), None);
+        assert_eq!(Word::decode(b""), None);
     }
 }

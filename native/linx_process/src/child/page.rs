@@ -1,57 +1,155 @@
-//! The page a child shares with the agent: the failure that kept it from
-//! executing, and the pid it was given when an intermediate made it.
+//! What a main process and its subreaper leave in memory for the agent to see: how far they have come, and the
+//! failure that kept them from coming further. Storing it takes no system call that a filter could deny.
 
-use crate::sys::shared::Shared;
+use crate::sys::block::{Block, Cells, Stack};
+use crate::sys::wait::Death;
 use crate::wire::{Failure, Stage};
 use nix::errno::Errno;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI32, Ordering};
 
-pub struct Page(Shared<3>);
+/// The page of a session, and the stack beside it.
+pub struct Page(Block);
+
+/// A page as those see it who write to it.
+#[derive(Clone, Copy)]
+pub struct Report(&'static Cells);
 
 const STAGE: usize = 0;
 const ERRNO: usize = 1;
-const PID: usize = 2;
+const SUBREAPER: usize = 2;
+const MAIN: usize = 3;
+const READY: usize = 4;
+const EXECED: usize = 5;
+const GONE: usize = 6;
+const NUMBER: usize = 7;
+
+/// In `GONE`: how it ended, with what in `NUMBER`.
+const EXITED: i32 = 1;
+const SIGNALED: i32 = 2;
 
 impl Page {
-    /// `ENOMEM`.
-    pub fn new() -> Result<Self, Errno> {
-        Shared::new().map(Page)
+    pub fn new(block: Block) -> Self {
+        Page(block)
     }
 
-    /// Stores why the child is about to end: two stores, no system call.
-    pub fn report(&self, failure: Failure) {
-        self.0[ERRNO].store(failure.errno as i32, Ordering::SeqCst);
-        self.0[STAGE].store(failure.stage.code(), Ordering::SeqCst);
+    pub fn report(&self) -> Report {
+        Report(self.0.cells())
     }
 
-    /// What the child has reported.
-    pub fn failure(&self) -> Option<Failure> {
-        let stage = Stage::from_code(self.0[STAGE].load(Ordering::SeqCst))?;
-        let errno = Errno::from_raw(self.0[ERRNO].load(Ordering::SeqCst));
+    pub fn stack(&self) -> Stack {
+        self.0.stack()
+    }
+
+    /// For the next session, once nobody writes to it any more.
+    pub fn into_block(self) -> Block {
+        self.0
+    }
+}
+
+impl Report {
+    /// Stores why the process is about to end.
+    pub fn fail(self, failure: Failure) {
+        self.set(ERRNO, failure.errno as i32);
+        self.set(STAGE, failure.stage.code());
+    }
+
+    pub fn failure(self) -> Option<Failure> {
+        let stage = Stage::from_code(self.get(STAGE))?;
+        let errno = Errno::from_raw(self.get(ERRNO));
         Some(Failure { errno, stage })
     }
 
-    pub fn set_pid(&self, pid: libc::pid_t) {
-        self.0[PID].store(pid, Ordering::SeqCst);
+    /// The pid of the subreaper that an intermediate has made.
+    pub fn set_subreaper(self, pid: libc::pid_t) {
+        self.set(SUBREAPER, pid);
     }
 
-    pub fn pid(&self) -> Option<libc::pid_t> {
-        Some(self.0[PID].load(Ordering::SeqCst)).filter(|pid| *pid > 0)
+    pub fn subreaper(self) -> Option<libc::pid_t> {
+        Some(self.get(SUBREAPER)).filter(|pid| *pid > 0)
+    }
+
+    /// Where the kernel puts the pid of the main process, as its parent sees it.
+    pub fn main_cell(self) -> &'static AtomicI32 {
+        &self.0[MAIN]
+    }
+
+    pub fn main(self) -> Option<libc::pid_t> {
+        Some(self.get(MAIN)).filter(|pid| *pid > 0)
+    }
+
+    /// The main process passes the checkpoint, under this pid of its own namespace.
+    pub fn pass(self, pid: libc::pid_t) {
+        self.set(READY, pid);
+    }
+
+    pub fn passed(self) -> Option<libc::pid_t> {
+        Some(self.get(READY)).filter(|pid| *pid > 0)
+    }
+
+    pub fn set_execed(self) {
+        self.set(EXECED, 1);
+    }
+
+    pub fn has_execed(self) -> bool {
+        self.get(EXECED) != 0
+    }
+
+    /// The main process has ended, and is about to be reaped.
+    pub fn bury(self, death: Death) {
+        let (how, number) = match death {
+            Death::Exited(code) => (EXITED, code),
+            Death::Signaled(signal) => (SIGNALED, signal),
+        };
+        self.set(NUMBER, number);
+        self.set(GONE, how);
+    }
+
+    pub fn death(self) -> Option<Death> {
+        match self.get(GONE) {
+            EXITED => Some(Death::Exited(self.get(NUMBER))),
+            SIGNALED => Some(Death::Signaled(self.get(NUMBER))),
+            _ => None,
+        }
+    }
+
+    fn get(self, cell: usize) -> i32 {
+        self.0[cell].load(Ordering::SeqCst)
+    }
+
+    fn set(self, cell: usize, value: i32) {
+        self.0[cell].store(value, Ordering::SeqCst);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::block::Blocks;
 
     #[test]
     fn a_page_is_silent_until_written_to() {
-        let page = Page::new().unwrap();
-        assert_eq!(page.failure(), None);
-        assert_eq!(page.pid(), None);
-        page.set_pid(7);
-        page.report(Stage::Chdir.failed()(Errno::ENOENT));
-        assert_eq!(page.pid(), Some(7));
-        assert_eq!(page.failure(), Some(Stage::Chdir.failed()(Errno::ENOENT)));
+        let page = Page::new(Blocks::default().take().unwrap());
+        let report = page.report();
+        assert_eq!(report.failure(), None);
+        assert_eq!(
+            (report.subreaper(), report.main(), report.passed()),
+            (None, None, None)
+        );
+        assert_eq!((report.has_execed(), report.death()), (false, None));
+
+        report.fail(Stage::Chdir.failed()(Errno::ENOENT));
+        report.set_subreaper(7);
+        report.main_cell().store(8, Ordering::SeqCst);
+        report.pass(1);
+        report.set_execed();
+        assert_eq!(report.failure(), Some(Stage::Chdir.failed()(Errno::ENOENT)));
+        assert_eq!(
+            (report.subreaper(), report.main(), report.passed()),
+            (Some(7), Some(8), Some(1))
+        );
+        for death in [Death::Exited(0), Death::Exited(255), Death::Signaled(64)] {
+            report.bury(death);
+            assert_eq!((report.has_execed(), report.death()), (true, Some(death)));
+        }
     }
 }

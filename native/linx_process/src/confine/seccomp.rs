@@ -2,17 +2,13 @@
 //! that it need not allow what comes before; whether the kernel takes it is
 //! found out when it is handed over, in a process that is thrown away.
 
-use crate::sys::clone;
 use crate::sys::exec::exit;
-use crate::sys::seccomp;
-use crate::sys::shared::Shared;
-use crate::sys::wait;
+use crate::sys::{clone, process, seccomp, wait};
 use nix::errno::Errno;
-use nix::sys::resource::{setrlimit, Resource};
-use std::os::fd::AsFd;
-use std::sync::atomic::Ordering;
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicI32, Ordering};
 
-pub use seccomp::install;
+pub use seccomp::{install, INSTRUCTION};
 
 /// The longest program the kernel takes (`BPF_MAXINSNS`).
 pub const MAX_INSTRUCTIONS: usize = 4096;
@@ -22,8 +18,8 @@ pub const MAX_ANNOUNCED: usize = u16::MAX as usize;
 /// What can be told from the length alone: `EINVAL` for no whole number of
 /// instructions, none, or more than the kernel takes; `E2BIG` for more than it can be told of.
 pub fn check_length(program: &[u8]) -> Result<(), Errno> {
-    let instructions = program.len() / seccomp::INSTRUCTION;
-    if program.len() % seccomp::INSTRUCTION != 0 || instructions == 0 {
+    let instructions = program.len() / INSTRUCTION;
+    if program.len() % INSTRUCTION != 0 || instructions == 0 {
         Err(Errno::EINVAL)
     } else if instructions > MAX_ANNOUNCED {
         Err(Errno::E2BIG)
@@ -34,24 +30,35 @@ pub fn check_length(program: &[u8]) -> Result<(), Errno> {
     }
 }
 
-/// Installs `program` in a copy of the calling process, which then ends.
+/// Installs `program` in a process that is thrown away.
 ///
-/// Errors as [`install`], and as `clone` when there can be no copy.
+/// Errors as [`install`], and as `clone` when there can be no such process.
 pub fn rehearse(program: &[u8]) -> Result<(), Errno> {
-    let verdict = Shared::<1>::new()?;
-    // A copy that dies first has not been allowed to say anything else.
-    verdict[0].store(Errno::EPERM as i32, Ordering::SeqCst);
-    let copy = clone::child(0, || {
-        // The filter may kill the exit, too: no core dump for that.
-        let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
-        let errno = install(program).map_or_else(|errno| errno as i32, |()| 0);
-        verdict[0].store(errno, Ordering::SeqCst);
-        exit(0)
-    })?;
-    wait::await_end(copy.pidfd.as_fd());
-    match verdict[0].load(Ordering::SeqCst) {
+    let rehearsal = Rehearsal {
+        program,
+        // One that dies first has not been allowed to say anything else.
+        verdict: AtomicI32::new(Errno::EPERM as i32),
+    };
+    let pid = clone::suspended(0, true, &AtomicI32::new(0), Rehearsal::run, &rehearsal)?;
+    wait::await_pid(pid);
+    match rehearsal.verdict.into_inner() {
         0 => Ok(()),
         errno => Err(Errno::from_raw(errno)),
+    }
+}
+
+struct Rehearsal<'a> {
+    program: &'a [u8],
+    verdict: AtomicI32,
+}
+
+impl Rehearsal<'_> {
+    fn run(&self) -> Infallible {
+        // The filter may kill the exit, too: no core dump for that.
+        let _ = process::dump_no_core();
+        let errno = install(self.program).map_or_else(|errno| errno as i32, |()| 0);
+        self.verdict.store(errno, Ordering::SeqCst);
+        exit(0)
     }
 }
 

@@ -2,26 +2,34 @@
 //! sessions. Nothing in it blocks but the wait itself.
 
 pub mod control;
+mod family;
 mod poller;
 mod slot;
 pub mod terminal;
+mod world;
 
-use crate::reap::sweep::reap_unknown;
+use crate::launch::Means;
+use crate::reap::tree::{self, Search};
 use crate::session::{exit_code, Input};
+use crate::sys::block::Blocks;
+use crate::sys::process::{self, Limit};
+use crate::sys::wait;
 use crate::wire::decode::Addressed;
-use crate::wire::screen::Malformed;
 use crate::wire::{address, decode, Event, Failure, Id, Inbound, Reply, Request, Stage};
 use control::{Control, Received};
 use nix::errno::Errno;
+use nix::fcntl::{fcntl, FcntlArg, OFlag};
 use nix::sys::epoll::EpollFlags;
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{kill, SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::unistd::{getppid, Pid};
+use nix::unistd::{getppid, pipe2, Pid};
 use poller::{Poller, Ready, Token};
-use slot::{Slot, World};
-use std::collections::BTreeMap;
-use std::os::fd::AsFd;
+use slot::Slot;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
+use terminal::Listening;
+use world::{Left, World};
 
 /// The one session of an agent that has only one.
 const ONLY: Id = 0;
@@ -53,13 +61,16 @@ pub fn refuse(mut control: Control, failure: Failure, code: i32) -> i32 {
     code
 }
 
-/// What the sessions share, borrowed beside the table of them.
+/// What the sessions share, as the one with this number sees it, borrowed beside the table of them.
 macro_rules! world {
     ($host:expr, $id:expr) => {
         &mut World {
             address: $host.hosted.then_some($id),
             outbox: $host.control.outbox(),
             poller: &mut $host.poller,
+            means: &mut $host.means,
+            children: &mut $host.children,
+            left: &mut $host.left,
         }
     };
 }
@@ -69,10 +80,21 @@ struct Host<'a> {
     /// Whether sessions are told apart on the channel, and come and go.
     hosted: bool,
     signals: SignalFd,
+    bell: OwnedFd,
     poller: Poller,
+    means: Means,
     slots: BTreeMap<Id, Slot>,
     /// Requests that have been read, and not been begun.
     requests: Vec<(Id, Request)>,
+    /// Sessions to which something has happened, and that have not had their turn.
+    stirred: Vec<Id>,
+    /// Sessions with output that the BEAM does not take yet.
+    muted: BTreeSet<Id>,
+    /// When which session has something to do although nothing happens.
+    due: BTreeSet<(Instant, Id)>,
+    deadlines: HashMap<Id, Instant>,
+    children: HashSet<libc::pid_t>,
+    left: HashMap<libc::pid_t, Left>,
     /// The parent, as long as it lives.
     guardian: Option<Pid>,
     listening: bool,
@@ -85,20 +107,39 @@ struct Host<'a> {
 
 impl<'a> Host<'a> {
     fn new(control: &'a mut Control, hosted: bool, guardian: Option<Pid>) -> Result<Self, Failure> {
+        let (bell, rope) = pipe2(OFlag::O_CLOEXEC).map_err(Stage::Pipe.failed())?;
+        fcntl(bell.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(Stage::Pipe.failed())?;
         let mask = SigSet::from_iter([Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGCONT]);
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
             .map_err(Stage::SignalFd.failed())?;
         let mut poller = Poller::new().map_err(Stage::Epoll.failed())?;
-        poller
-            .want(Token::Signals, signals.as_fd(), EpollFlags::EPOLLIN)
-            .map_err(Stage::Epoll.failed())?;
+        for (token, fd) in [
+            (Token::Signals, signals.as_fd()),
+            (Token::Bell, bell.as_fd()),
+        ] {
+            poller
+                .want(token, fd, EpollFlags::EPOLLIN)
+                .map_err(Stage::Epoll.failed())?;
+        }
         Ok(Host {
             control,
             hosted,
             signals,
+            bell,
             poller,
+            means: Means {
+                blocks: Blocks::default(),
+                bell: rope,
+                open_files: if hosted { raise_open_files() } else { None },
+            },
             slots: BTreeMap::new(),
             requests: Vec::new(),
+            stirred: Vec::new(),
+            muted: BTreeSet::new(),
+            due: BTreeSet::new(),
+            deadlines: HashMap::new(),
+            children: HashSet::new(),
+            left: HashMap::new(),
             guardian,
             listening: true,
             overrun: false,
@@ -108,8 +149,7 @@ impl<'a> Host<'a> {
     }
 
     fn run_only(&mut self, request: Request) -> i32 {
-        self.slots.insert(ONLY, Slot::new(ONLY, false, &request));
-        self.requests.push((ONLY, request));
+        self.requested(ONLY, request);
         self.run()
     }
 
@@ -117,62 +157,96 @@ impl<'a> Host<'a> {
         self.frames();
         loop {
             self.begin();
-            self.settle();
+            let busy = self.settle();
             if let Some(code) = self.exit_code {
                 return code;
             }
-            // Asked after the last flush: what waits for the BEAM to read must not miss that it has.
-            let deadline = if self.listen() {
+            let deadline = if busy {
                 Some(Instant::now())
             } else {
-                self.slots.values().filter_map(Slot::deadline).min()
+                self.due.first().map(|(due, _)| *due)
             };
             for ready in self.poller.wait(deadline) {
                 self.dispatch(ready);
             }
+            self.stir_due();
         }
     }
 
-    /// Starts what has been asked for. Not sooner than all that was read with it has been
-    /// understood: an abort may be behind it.
-    fn begin(&mut self) {
-        for (id, request) in std::mem::take(&mut self.requests) {
-            if let Some(slot) = self.slots.get_mut(&id) {
-                slot.start(request, world!(self, id));
-            }
+    /// Everything that follows from what has just happened. Returns whether there is more to do at once.
+    fn settle(&mut self) -> bool {
+        let mut stirred = std::mem::take(&mut self.stirred);
+        stirred.sort_unstable();
+        stirred.dedup();
+        for id in &stirred {
+            self.turn(*id);
         }
-    }
-
-    /// Everything that follows from what has just happened, until nothing more does.
-    fn settle(&mut self) {
-        // The main processes are their sessions' to reap; what else has ended is an orphan.
-        let known: Vec<_> = self.slots.values().flat_map(Slot::known).collect();
-        if !self.slots.values().any(Slot::expects_child) {
-            reap_unknown(|pid| known.contains(&pid));
-        }
-        for (id, slot) in &mut self.slots {
-            slot.turn(&known, world!(self, *id));
-        }
-        let finished = |_: &Id, slot: &mut Slot| match slot.finished() {
-            Some(code) => {
-                if !self.hosted {
-                    self.exit_code = Some(code);
-                }
-                false
-            }
-            None => true,
-        };
-        self.slots.retain(finished);
         if self.hosted && !self.listening && self.slots.is_empty() {
-            // Unless it ends for another reason.
             self.exit_code.get_or_insert(self.code);
         }
         self.control.flush();
+        // Asked after the last flush: what waits for the BEAM to read must not miss that it has.
+        self.listen();
+        if !self.control.outbox().is_full() {
+            stirred.extend(std::mem::take(&mut self.muted));
+        }
+        for id in stirred {
+            self.listen_to(id);
+        }
+        !self.stirred.is_empty()
     }
 
-    /// Brings what is waited for in step with what is possible. Returns whether there is
-    /// something to do at once.
-    fn listen(&mut self) -> bool {
+    fn turn(&mut self, id: Id) {
+        let Some(slot) = self.slots.get_mut(&id) else {
+            return;
+        };
+        slot.turn(world!(self, id));
+        let (deadline, finished) = (slot.deadline(), slot.finished());
+        self.set_deadline(id, deadline.filter(|_| finished.is_none()));
+        if let Some(code) = finished {
+            self.slots.remove(&id);
+            if !self.hosted {
+                self.exit_code = Some(code);
+            }
+        }
+    }
+
+    fn set_deadline(&mut self, id: Id, deadline: Option<Instant>) {
+        let before = match deadline {
+            Some(deadline) => self.deadlines.insert(id, deadline),
+            None => self.deadlines.remove(&id),
+        };
+        if before != deadline {
+            if let Some(before) = before {
+                self.due.remove(&(before, id));
+            }
+            self.due.extend(deadline.map(|deadline| (deadline, id)));
+        }
+    }
+
+    fn stir_due(&mut self) {
+        if self.due.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let due = self.due.iter().take_while(|(due, _)| *due <= now);
+        self.stirred.extend(due.map(|(_, id)| *id));
+    }
+
+    /// Has the session's terminal watched for what can be done with it now.
+    fn listen_to(&mut self, id: Id) {
+        let Some(slot) = self.slots.get_mut(&id) else {
+            return;
+        };
+        match slot.listen(world!(self, id)) {
+            Listening::Quiet => {}
+            Listening::Busy => self.stirred.push(id),
+            Listening::Muted => drop(self.muted.insert(id)),
+        }
+    }
+
+    /// Brings what is waited for on the channel in step with what is possible.
+    fn listen(&mut self) {
         let congested = self.control.outbox().is_overfull()
             || (!self.hosted && self.slots.values().any(Slot::is_congested));
         if self.listening {
@@ -206,11 +280,6 @@ impl<'a> Host<'a> {
                 self.control.outbox().give_up();
             }
         }
-        let mut busy = false;
-        for (id, slot) in &mut self.slots {
-            busy |= slot.listen(world!(self, *id));
-        }
-        busy
     }
 
     fn dispatch(&mut self, ready: Ready) {
@@ -222,10 +291,41 @@ impl<'a> Host<'a> {
             // `settle` flushes.
             Token::ControlOut => {}
             Token::Signals => self.signalled(),
+            Token::Bell => self.rung(),
+            Token::Left(pid) => self.reap_left(pid),
             Token::Session(id, part) => {
                 if let Some(slot) = self.slots.get_mut(&id) {
                     slot.ready(part, ready.flags, world!(self, id));
+                    self.stirred.push(id);
                 }
+            }
+        }
+    }
+
+    /// Subreapers have something to show.
+    fn rung(&mut self) {
+        let mut numbers = [0; 4096];
+        while let Ok(length) = nix::unistd::read(&self.bell, &mut numbers) {
+            for number in numbers[..length].chunks_exact(size_of::<Id>()) {
+                let id = number.try_into().map_or(ONLY, Id::from_ne_bytes);
+                if let Some(slot) = self.slots.get_mut(&id) {
+                    slot.look(world!(self, id));
+                    self.stirred.push(id);
+                }
+            }
+            if length < numbers.len() {
+                return;
+            }
+        }
+    }
+
+    fn reap_left(&mut self, pid: libc::pid_t) {
+        if let Some(Left { child, page }) = self.left.remove(&pid) {
+            self.poller.forget(Token::Left(pid), child.pidfd.as_fd());
+            wait::await_end(child.pidfd.as_fd());
+            self.children.remove(&pid);
+            if let Some(page) = page {
+                self.means.blocks.give_back(page.into_block());
             }
         }
     }
@@ -245,20 +345,18 @@ impl<'a> Host<'a> {
     }
 
     fn frames(&mut self) {
-        while let Some(frame) = self.control.next_frame() {
-            match frame {
-                Ok(frame) if self.hosted => self.addressed(&frame),
-                Ok(frame) => {
+        while self.listening {
+            match self.control.next_frame() {
+                None => return,
+                Some(Ok(frame)) if self.hosted => self.addressed(&frame),
+                Some(Ok(frame)) => {
                     let input = decode::command(&frame).map_or(Input::Malformed, Input::Frame);
                     self.feed(ONLY, input);
                 }
-                Err(_) => {
+                Some(Err(_)) => {
                     self.overrun = true;
-                    return self.lost(Input::TooBig, exit_code::CHANNEL);
+                    self.lost(Input::TooBig, exit_code::CHANNEL);
                 }
-            }
-            if !self.listening {
-                return;
             }
         }
     }
@@ -267,15 +365,18 @@ impl<'a> Host<'a> {
         let Some((id, frame)) = address::split(frame) else {
             return self.lost(Input::Malformed, exit_code::MALFORMED);
         };
+        let known = self.slots.contains_key(&id);
         let input = match decode::addressed(&frame) {
-            Addressed::Request(request) if !self.slots.contains_key(&id) => {
-                return self.requested(id, request);
+            Addressed::Request(Ok(request)) if !known => return self.requested(id, request),
+            Addressed::Request(Err(_)) if !known => {
+                let failure = Stage::MalformedRequest.failed()(Errno::EINVAL);
+                return world!(self, id).say(&Event::Error(failure, None));
             }
             Addressed::Request(_) => Input::Malformed,
             Addressed::Command(inbound) => inbound.map_or(Input::Malformed, Input::Frame),
             Addressed::Hangup => Input::Hangup,
         };
-        if !self.slots.contains_key(&id) {
+        if !known {
             return self.too_late(id, &input);
         }
         self.feed(id, input);
@@ -284,15 +385,21 @@ impl<'a> Host<'a> {
         }
     }
 
-    fn requested(&mut self, id: Id, request: Result<Request, Malformed>) {
-        match request {
-            Ok(request) => {
-                self.slots.insert(id, Slot::new(id, true, &request));
-                self.requests.push((id, request));
-            }
-            Err(Malformed) => {
-                let failure = Stage::MalformedRequest.failed()(Errno::EINVAL);
-                world!(self, id).say(&Event::Error(failure, None));
+    fn requested(&mut self, id: Id, request: Request) {
+        self.slots.insert(id, Slot::new(id, self.hosted, &request));
+        self.requests.push((id, request));
+        // One that stops at the checkpoint can be begun at once. Another not before all that has been read
+        // with it: an abort may be behind it.
+        if !self.requests[0].1.auto_proceed {
+            self.begin();
+        }
+    }
+
+    fn begin(&mut self) {
+        for (id, request) in std::mem::take(&mut self.requests) {
+            if let Some(slot) = self.slots.get_mut(&id) {
+                slot.start(request, world!(self, id));
+                self.stirred.push(id);
             }
         }
     }
@@ -309,12 +416,14 @@ impl<'a> Host<'a> {
     fn feed(&mut self, id: Id, input: Input) {
         if let Some(slot) = self.slots.get_mut(&id) {
             slot.feed(input, world!(self, id));
+            self.stirred.push(id);
         }
     }
 
     fn feed_all(&mut self, input: &Input) {
-        for (id, slot) in &mut self.slots {
-            slot.feed(input.clone(), world!(self, *id));
+        let ids: Vec<_> = self.slots.keys().copied().collect();
+        for id in ids {
+            self.feed(id, input.clone());
         }
     }
 
@@ -361,8 +470,32 @@ impl<'a> Host<'a> {
                     self.exit_code.get_or_insert(128 + libc::SIGTERM);
                     self.control.outbox().give_up();
                 }
+                Ok(Signal::SIGCHLD) => self.look_after_children(),
                 _ => {}
             }
         }
     }
+
+    /// A child of ours ends without a signal, and is watched; what is heard of is what somebody else has done.
+    fn look_after_children(&mut self) {
+        while let Some(pid) = wait::stopped() {
+            // Its session would not hear of the workload's end.
+            if self.children.contains(&pid) {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGCONT);
+            }
+        }
+        for pid in tree::strays(Search::Children, &self.children) {
+            wait::reap_pid(pid);
+        }
+    }
+}
+
+/// Sessions take descriptors. What the limit was is restored for the workloads.
+fn raise_open_files() -> Option<Limit> {
+    let limit = process::open_files().ok()?;
+    let raised = Limit {
+        soft: limit.hard,
+        ..limit
+    };
+    process::limit_open_files(raised).ok().map(|()| limit)
 }

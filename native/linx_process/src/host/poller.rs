@@ -12,6 +12,10 @@ pub enum Token {
     ControlIn,
     ControlOut,
     Signals,
+    /// Where subreapers say that there is something to see.
+    Bell,
+    /// A child whose session has ended.
+    Left(i32),
     Session(u32, Part),
 }
 
@@ -22,39 +26,48 @@ pub enum Part {
     Main,
     Intermediate,
     Subreaper,
-    Obituary,
     Channel,
     Pty,
 }
 
+/// In the lowest byte of a number; those of a session have the number of their part there.
+const LEFT: u64 = 0xfe;
+const FIXED: u64 = 0xff;
+
 impl Token {
     fn number(self) -> u64 {
+        let fixed = |n: u64| n << 8 | FIXED;
         match self {
-            Token::ControlIn => 0,
-            Token::ControlOut => 1,
-            Token::Signals => 2,
-            Token::Session(id, part) => (u64::from(id) + 1) << 8 | part as u64,
+            Token::ControlIn => fixed(0),
+            Token::ControlOut => fixed(1),
+            Token::Signals => fixed(2),
+            Token::Bell => fixed(3),
+            Token::Left(pid) => u64::from(pid as u32) << 8 | LEFT,
+            Token::Session(id, part) => u64::from(id) << 8 | part as u64,
         }
     }
 
     fn from_number(number: u64) -> Option<Self> {
+        let value = u32::try_from(number >> 8).ok()?;
         let part = match number & 0xff {
+            FIXED => {
+                return match value {
+                    0 => Some(Token::ControlIn),
+                    1 => Some(Token::ControlOut),
+                    2 => Some(Token::Signals),
+                    3 => Some(Token::Bell),
+                    _ => None,
+                };
+            }
+            LEFT => return Some(Token::Left(value as i32)),
             0 => Part::Main,
             1 => Part::Intermediate,
             2 => Part::Subreaper,
-            3 => Part::Obituary,
-            4 => Part::Channel,
-            _ => Part::Pty,
+            3 => Part::Channel,
+            4 => Part::Pty,
+            _ => return None,
         };
-        match number {
-            0 => Some(Token::ControlIn),
-            1 => Some(Token::ControlOut),
-            2 => Some(Token::Signals),
-            _ => Some(Token::Session(
-                u32::try_from((number >> 8).checked_sub(1)?).ok()?,
-                part,
-            )),
-        }
+        Some(Token::Session(value, part))
     }
 }
 
@@ -131,14 +144,20 @@ mod tests {
             Part::Main,
             Part::Intermediate,
             Part::Subreaper,
-            Part::Obituary,
             Part::Channel,
             Part::Pty,
         ];
         let sessions = [0, 1, u32::MAX]
             .into_iter()
             .flat_map(|id| parts.map(|part| Token::Session(id, part)));
-        let fixed = [Token::ControlIn, Token::ControlOut, Token::Signals];
+        let fixed = [
+            Token::ControlIn,
+            Token::ControlOut,
+            Token::Signals,
+            Token::Bell,
+            Token::Left(1),
+            Token::Left(i32::MAX),
+        ];
         for token in fixed.into_iter().chain(sessions) {
             assert_eq!(Token::from_number(token.number()), Some(token));
         }

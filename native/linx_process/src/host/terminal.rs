@@ -1,7 +1,7 @@
 //! The PTY of a session, as far as the loop is concerned: when it is written to, read and watched.
 
 use super::poller::Token;
-use super::slot::{answer, World};
+use super::world::World;
 use crate::stdio::pty::{Pty, Read};
 use crate::sys::tty::WindowSize;
 use crate::wire::{Call, Reply, Stage};
@@ -17,6 +17,17 @@ pub const PIECE: usize = 16 << 10;
 /// Read of a workload that has ended. The terminal's buffers hold less; but
 /// others may go on writing to it when they are left alive.
 pub const REMAINDER: usize = 1 << 20;
+
+/// What is to be done about a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listening {
+    /// Nothing: epoll will tell.
+    Quiet,
+    /// It has not been read empty since it was ready.
+    Busy,
+    /// It is not listened to until the BEAM has taken what is on its way.
+    Muted,
+}
 
 pub struct Terminal {
     token: Token,
@@ -65,13 +76,13 @@ impl Terminal {
     /// Forgets what the workload, which has ended, is not going to read.
     pub fn give_up(&mut self, world: &mut World) {
         let ended = Stage::Ended.failed()(Errno::ESRCH);
-        self.pty.give_up(|call| answer(call, Err(ended), world));
+        self.pty.give_up(|call| world.answer(call, Err(ended)));
     }
 
     /// Writes what the terminal takes and passes on what it gives, if the output
     /// is wanted. Returns whether it has been drained.
     pub fn turn(&mut self, audible: bool, world: &mut World) -> bool {
-        self.pty.flush(|call| answer(call, Ok(()), world));
+        self.pty.flush(|call| world.answer(call, Ok(())));
         if audible && !self.quiet {
             self.pass_on(world);
         }
@@ -110,18 +121,21 @@ impl Terminal {
         self.remainder = self.remainder.and(Some(budget));
     }
 
-    /// Has the terminal watched for what can be done with it. Returns whether there is something
-    /// to read at once: it has not been read empty since it was ready.
-    pub fn listen(&self, audible: bool, world: &mut World) -> bool {
-        let wanted = audible && !world.outbox.is_full();
+    /// Has the terminal watched for what can be done with it.
+    pub fn listen(&self, audible: bool, world: &mut World) -> Listening {
+        let full = world.outbox.is_full();
         if !self.closed {
             let mut flags = EpollFlags::empty();
-            flags.set(EpollFlags::EPOLLIN, wanted);
+            flags.set(EpollFlags::EPOLLIN, audible && !full);
             flags.set(EpollFlags::EPOLLOUT, self.pty.wants_to_write());
             // Without room in epoll a terminal is served whenever anything else happens.
             let _ = world.poller.want(self.token, self.pty.master(), flags);
         }
-        wanted && !self.quiet
+        match (audible, full) {
+            (true, true) => Listening::Muted,
+            (true, false) if !self.quiet => Listening::Busy,
+            _ => Listening::Quiet,
+        }
     }
 
     pub fn forget(&self, world: &mut World) {

@@ -1,14 +1,17 @@
 //! Entering the namespaces of a process that exists.
 //!
 //! `setns(2)` changes whoever calls it, so a short-lived intermediate joins the
-//! namespaces and clones the main process with `CLONE_PARENT`: the agent is its
+//! namespaces and clones the subreaper with `CLONE_PARENT`: the agent is its
 //! parent either way, and its own namespaces stay as they are.
+//!
+//! An orphan goes to the nearest subreaper *of its own PID namespace*, and else to that namespace's init: so where
+//! a PID namespace is entered, the subreaper has to be in there, too.
 
-use crate::child::{self, Plan};
-use crate::subreaper;
-use crate::sys::clone::{self, Child};
+use super::LASTING;
+use crate::subreaper::{self, Job};
+use crate::sys::clone::{self, Child, Lent};
 use crate::sys::exec::exit;
-use crate::sys::pidfd;
+use crate::sys::{fds, pidfd, process};
 use crate::wire::{Failure, Namespace, Stage};
 use nix::errno::Errno;
 use nix::fcntl::{open, OFlag};
@@ -16,33 +19,45 @@ use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::sched::{setns, CloneFlags};
 use nix::sys::prctl;
 use nix::sys::stat::{fstat, stat, Mode};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// Namespaces to enter, and their types.
 pub type Open = Vec<(Namespace, OwnedFd)>;
 
-/// Clones an intermediate that enters `namespaces` and clones the main process, or the subreaper
-/// that will, with its end of a channel. The pid of that is left in the page.
-pub fn enter(
-    namespaces: &Open,
-    plan: &Plan,
-    subreaper: Option<BorrowedFd>,
-) -> Result<Child, Failure> {
-    clone::child(0, || {
-        match join_and_clone(namespaces, plan, subreaper) {
-            Ok(pid) => plan.page.set_pid(pid),
-            Err(failure) => plan.page.report(failure),
+/// Clones an intermediate that enters `namespaces` and clones the subreaper, whose pid is left in the page.
+pub fn enter(namespaces: &Open, mut job: Job) -> Result<(Child, Lent<Job>), Failure> {
+    let low = |(_, fd): &(Namespace, OwnedFd)| fd.as_raw_fd() < LASTING;
+    let shared_below = job
+        .shared_below
+        .take()
+        .filter(|_| namespaces.iter().all(low));
+    let origin = job.main.origin.take();
+    let job = Lent::new(job);
+    let report = job.main.report;
+    clone::child(shared_below.is_some(), || {
+        let separate = shared_below.map_or(Ok(()), fds::unshare_below);
+        let made = separate
+            .map_err(Stage::Closing.failed())
+            .and_then(|()| set_out(origin.as_deref()))
+            .and_then(|()| join_and_clone(namespaces, &job));
+        match made {
+            Ok(pid) => report.set_subreaper(pid),
+            Err(failure) => report.fail(failure),
         }
         exit(0)
     })
+    .map(|child| (child, job))
     .map_err(Stage::Fork.failed())
 }
 
-fn join_and_clone(
-    namespaces: &Open,
-    plan: &Plan,
-    subreaper: Option<BorrowedFd>,
-) -> Result<libc::pid_t, Failure> {
+fn set_out(origin: Option<&CStr>) -> Result<(), Failure> {
+    origin
+        .map_or(Ok(()), process::change_directory)
+        .map_err(Stage::Chdir.failed())
+}
+
+fn join_and_clone(namespaces: &Open, job: &Job) -> Result<libc::pid_t, Failure> {
     for (namespace, fd) in namespaces {
         if *namespace == Namespace::User {
             // The root of that namespace must not get hold of a process that has the agent's memory
@@ -51,11 +66,7 @@ fn join_and_clone(
         }
         setns(fd, CloneFlags::empty()).map_err(Stage::SetNs(*namespace).failed())?;
     }
-    clone::sibling(|| match subreaper {
-        Some(channel) => subreaper::run(plan, channel),
-        None => child::run(plan),
-    })
-    .map_err(Stage::Fork.failed())
+    clone::sibling(|| subreaper::run(job)).map_err(Stage::Fork.failed())
 }
 
 /// Whether orphans of the workload will be out of the agent's sight.

@@ -1,98 +1,189 @@
-//! Making the main process of a session: everything is prepared here, in the
+//! Making the processes of a session: everything is prepared here, in the
 //! parent, and then cloned.
 
 mod enter;
 
 use crate::child::page::Page;
-use crate::child::{self, Plan};
+use crate::child::Plan;
 use crate::session::exit_code;
 use crate::stdio::pty::Pty;
-use crate::sys::clone::{self, Child};
+use crate::subreaper::{self, Job};
+use crate::sys::block::Blocks;
+use crate::sys::clone::{self, Child, Lent};
 use crate::sys::exec::Program;
-use crate::wire::{Failure, Leftover, Request, Stage, Stdio, Where};
+use crate::sys::fds;
+use crate::sys::process::Limit;
+use crate::wire::{Failure, Id, Leftover, Namespace, Request, Stage, Stdio, Where};
 use nix::fcntl::{fcntl, FcntlArg, OFlag};
 use nix::sys::socket::{socketpair, AddressFamily, SockFlag, SockType};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+
+/// The descriptors that last, one or more for each session, are at or above this number; below it are those that
+/// a new process needs. So no process has to copy, or close, thousands of them.
+pub const LASTING: RawFd = 64;
+
+/// What the agent has for all its sessions.
+pub struct Means {
+    pub blocks: Blocks,
+    /// Where subreapers say that there is something to see.
+    pub bell: OwnedFd,
+    /// `RLIMIT_NOFILE` as it was given to the agent, if it has changed its own.
+    pub open_files: Option<Limit>,
+}
 
 /// A session's process on its way to the checkpoint.
 pub struct Launched {
     pub stage: Launching,
-    /// The agent's end of the channel, not blocking.
-    pub channel: OwnedFd,
+    /// What the new processes look at until the main process has executed its program.
+    pub job: Lent<Job>,
     pub page: Page,
+    /// The agent's end of the channel, not blocking, when the main process is to park.
+    pub channel: Option<OwnedFd>,
+    /// The other ends, to be closed once the new processes have them.
+    pub passed: Vec<OwnedFd>,
     pub pty: Option<Pty>,
+    /// Whether the subreaper is in another PID namespace, in which the main process has another number.
+    pub elsewhere: bool,
 }
 
 pub enum Launching {
-    /// The main process is there.
-    Main(Child),
-    /// It will be made by this one, which is joining another process's namespaces.
+    /// The subreaper is there, and makes the main process.
+    Subreaper(Child),
+    /// The subreaper will be made by this one, which is joining another process's namespaces.
     Intermediate(Child),
-    /// Likewise, but as the child of a subreaper inside, which is heard on this socket.
-    BehindSubreaper(Child, OwnedFd),
 }
 
 /// Why nothing was launched, and the exit code that goes with it.
 pub type Refusal = (Failure, i32);
 
-/// Clones the main process of a session, or the intermediate that will.
-pub fn launch(request: Request) -> Result<Launched, Refusal> {
+/// Clones the subreaper of a session, or the intermediate that will. With `parks` the main process stops at the
+/// checkpoint.
+pub fn launch(
+    request: Request,
+    id: Id,
+    parks: bool,
+    means: &mut Means,
+) -> Result<Launched, Refusal> {
     let own_means = |failure| (failure, exit_code::INFRASTRUCTURE);
-    let pty = match request.stdio {
-        Stdio::Pty => Some(Pty::open().map_err(own_means)?),
-        Stdio::Each(_) => None,
-    };
-    let (channel, childs_end) = message_channel().map_err(own_means)?;
-    let page = Page::new()
+    let block = means
+        .blocks
+        .take()
         .map_err(Stage::SharedPage.failed())
         .map_err(own_means)?;
+    let page = Page::new(block);
+    let result = launch_with(request, id, parks, means, &page);
+    match result {
+        Ok((stage, job, ends, elsewhere)) => Ok(Launched {
+            stage,
+            job,
+            page,
+            channel: ends.channel,
+            passed: ends.passed,
+            pty: ends.pty,
+            elsewhere,
+        }),
+        Err(refusal) => {
+            means.blocks.give_back(page.into_block());
+            Err(refusal)
+        }
+    }
+}
 
-    let inherits_orphans = request.inherits_orphans();
-    let mut plan = Plan {
-        program: Program::new(request.argv, request.env),
-        stdio: request.stdio,
-        pty_slave: pty.as_ref().map(Pty::slave),
-        cwd: request.cwd,
-        no_new_privs: request.no_new_privs,
-        dies_with_agent: request.orphan == Leftover::Kill,
-        channel: childs_end.as_fd(),
-        page: &page,
+/// The descriptors of a new session.
+#[derive(Default)]
+struct Ends {
+    channel: Option<OwnedFd>,
+    passed: Vec<OwnedFd>,
+    pty: Option<Pty>,
+}
+
+fn launch_with(
+    request: Request,
+    id: Id,
+    parks: bool,
+    means: &Means,
+    page: &Page,
+) -> Result<(Launching, Lent<Job>, Ends, bool), Refusal> {
+    let own_means = |failure| (failure, exit_code::INFRASTRUCTURE);
+    let mut ends = Ends::default();
+    let mut pass = |fd: OwnedFd| {
+        let number = fd.as_raw_fd();
+        ends.passed.push(fd);
+        number
     };
-    let stage = match &request.place {
+    let slave = match request.stdio {
+        Stdio::Pty => {
+            let (pty, slave) = Pty::open().map_err(own_means)?;
+            ends.pty = Some(pty);
+            Some(pass(slave))
+        }
+        Stdio::Each(_) => None,
+    };
+    let entering = matches!(request.place, Where::Of { .. });
+    let channel = if parks || entering {
+        let (ours, childs) = message_channel().map_err(own_means)?;
+        ends.channel = Some(ours);
+        Some(pass(childs))
+    } else {
+        None
+    };
+    let inherits_orphans = request.inherits_orphans();
+    let dies = request.orphan == Leftover::Kill;
+    let few = ends.passed.iter().all(|fd| fd.as_raw_fd() < LASTING);
+    let mut job = Job {
+        main: Plan {
+            program: Program::new(request.argv, request.env),
+            stdio: request.stdio,
+            slave,
+            origin: request.origin,
+            cwd: request.cwd,
+            no_new_privs: request.no_new_privs,
+            dies_with_parent: dies,
+            open_files: means.open_files,
+            channel,
+            report: page.report(),
+        },
+        namespaces: 0,
+        inherits_orphans,
+        dies_with: dies.then(|| nix::unistd::getpid().as_raw()),
+        shared_below: few.then_some(LASTING),
+        in_our_memory: false,
+        bell: means.bell.as_raw_fd(),
+        id,
+    };
+    let (stage, job, elsewhere) = match &request.place {
         Where::Fresh(namespaces) => {
-            let flags = namespaces
+            job.namespaces = namespaces
                 .iter()
                 .fold(0, |flags, namespace| flags | namespace.clone_flag() as u64);
-            clone::child(flags, || child::run(&plan))
-                .map(Launching::Main)
+            // The kernel gives a time namespace to a memory of its own only, where clone(2) has to do.
+            let timed = namespaces.contains(&Namespace::Time);
+            job.in_our_memory = channel.is_none() && !timed;
+            let job = Lent::new(job);
+            clone::beside(page.stack(), few, subreaper::run, &job)
+                .map(|child| (Launching::Subreaper(child), job, false))
                 .map_err(Stage::Clone.failed())
         }
         Where::Of { target, only } => {
             let namespaces = enter::open_namespaces(*target, only.as_deref())
                 .map_err(|failure| (failure, exit_code::CLONE))?;
-            if inherits_orphans && enter::is_pid_namespace_among(&namespaces) {
-                let (ours, subreapers) = message_channel().map_err(own_means)?;
-                // Its parent is then the subreaper. Should that be killed, the agent has to find
-                // what the workload has started, which it can only below a living one.
-                plan.dies_with_agent = false;
-                enter::enter(&namespaces, &plan, Some(subreapers.as_fd()))
-                    .map(|intermediate| Launching::BehindSubreaper(intermediate, ours))
-            } else {
-                enter::enter(&namespaces, &plan, None).map(Launching::Intermediate)
+            let elsewhere = enter::is_pid_namespace_among(&namespaces);
+            if elsewhere {
+                // Should the subreaper be killed, the agent has to find what the workload has started,
+                // which it can only below a living one.
+                job.main.dies_with_parent = false;
+                job.dies_with = None;
             }
+            let entering = enter::enter(&namespaces, job);
+            ends.passed.extend(namespaces.into_iter().map(|(_, fd)| fd));
+            entering.map(|(child, job)| (Launching::Intermediate(child), job, elsewhere))
         }
     }
     .map_err(|failure| (failure, exit_code::CLONE))?;
-    drop(plan);
-    Ok(Launched {
-        stage,
-        channel,
-        page,
-        pty,
-    })
+    Ok((stage, job, ends, elsewhere))
 }
 
-/// A pair of connected sockets that keep messages apart; ours does not block.
+/// A pair of connected sockets that keep messages apart; ours lasts, and does not block.
 fn message_channel() -> Result<(OwnedFd, OwnedFd), Failure> {
     socketpair(
         AddressFamily::Unix,
@@ -101,7 +192,8 @@ fn message_channel() -> Result<(OwnedFd, OwnedFd), Failure> {
         SockFlag::SOCK_CLOEXEC,
     )
     .and_then(|(ours, theirs)| {
-        fcntl(&ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        let ours = fds::raise(ours, LASTING)?;
+        fcntl(ours.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         Ok((ours, theirs))
     })
     .map_err(Stage::SocketPair.failed())

@@ -4,9 +4,9 @@
 //! death frees a place that the rest fills again. So the whole tree is stopped
 //! until nothing new appears, and killed then.
 
-use super::tree::{self, Search};
+use super::tree::{self, Root, Search};
 use crate::subreaper;
-use crate::sys::wait::{self, Children};
+use crate::sys::wait;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,7 @@ pub enum Progress {
 
 /// A sweep in progress.
 pub struct Sweep {
+    root: Root,
     started: Instant,
     search: Search,
     stopped: HashSet<libc::pid_t>,
@@ -44,8 +45,10 @@ pub struct Sweep {
 }
 
 impl Sweep {
-    pub fn new() -> Self {
+    /// What is below a subreaper goes on to be swept until that ends; strays until there are none.
+    pub fn of(root: Root) -> Self {
         Sweep {
+            root,
             started: Instant::now(),
             search: Search::Children,
             stopped: HashSet::new(),
@@ -54,24 +57,23 @@ impl Sweep {
         }
     }
 
-    /// Goes on as far as it gets without waiting. Children for which
-    /// `is_known` are somebody else's to reap.
-    pub fn step(&mut self, is_known: impl Fn(libc::pid_t) -> bool) -> Progress {
+    /// Goes on as far as it gets without waiting. `known` are the children that are no strays.
+    pub fn step(&mut self, known: &HashSet<libc::pid_t>) -> Progress {
         let begun = Instant::now();
         while self.quiet < QUIET {
-            if !self.anybody_left(&is_known) {
+            if !self.anybody_left(known) {
                 return Progress::Done;
             }
-            self.stop();
+            self.stop(known);
             if begun.elapsed() > STEP && self.started.elapsed() < PATIENCE {
                 return Progress::Again(Duration::ZERO);
             }
         }
-        let tree = tree::descendants(self.search);
+        let tree = self.tree(known);
         // Children first: without their parent they could not be told from strangers.
         let doomed: Vec<_> = self.unspared(&tree).rev().collect();
-        tree::signal(&doomed, &tree, libc::SIGKILL);
-        if !self.anybody_left(&is_known) {
+        tree::signal(&doomed, &tree, self.root, libc::SIGKILL);
+        if !self.anybody_left(known) {
             return Progress::Done;
         }
         self.rounds += 1;
@@ -89,12 +91,16 @@ impl Sweep {
         })
     }
 
-    fn stop(&mut self) {
-        let tree = tree::descendants(self.search);
+    fn stop(&mut self, known: &HashSet<libc::pid_t>) {
+        let tree = self.tree(known);
         let mut fresh: Vec<_> = self.unspared(&tree).collect();
         fresh.retain(|pid| self.stopped.insert(*pid));
         self.quiet = if fresh.is_empty() { self.quiet + 1 } else { 0 };
-        tree::signal(&fresh, &tree, libc::SIGSTOP);
+        tree::signal(&fresh, &tree, self.root, libc::SIGSTOP);
+    }
+
+    fn tree(&self, known: &HashSet<libc::pid_t>) -> Vec<libc::pid_t> {
+        tree::descendants(self.root, self.search, known)
     }
 
     /// Those to stop and to kill: everybody but subreapers of ours, which reap
@@ -110,18 +116,15 @@ impl Sweep {
             .filter(move |pid| !(sparing && tree::is_named(*pid, subreaper::NAME)))
     }
 
-    fn anybody_left(&self, is_known: &impl Fn(libc::pid_t) -> bool) -> bool {
-        reap_unknown(is_known) != Children::None
-    }
-}
-
-/// Reaps children that have ended and are nobody's in particular: orphans this
-/// process has inherited. Stops at one that is known.
-pub fn reap_unknown(is_known: impl Fn(libc::pid_t) -> bool) -> Children {
-    loop {
-        match wait::peek() {
-            Children::Dead(pid) if !is_known(pid) => wait::reap_pid(pid),
-            other => return other,
+    fn anybody_left(&self, known: &HashSet<libc::pid_t>) -> bool {
+        match self.root {
+            Root::Below(_) => true,
+            Root::Strays => {
+                // Nobody else reaps what we have inherited.
+                let strays = tree::strays(self.search, known);
+                strays.iter().for_each(|pid| wait::reap_pid(*pid));
+                !tree::strays(self.search, known).is_empty()
+            }
         }
     }
 }

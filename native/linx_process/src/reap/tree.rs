@@ -1,12 +1,11 @@
 //! The processes below this one, as `/proc` shows them.
 
 use crate::sys::pidfd;
-use nix::errno::Errno;
 use nix::sys::resource::{getrlimit, Resource};
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
 use std::fs;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// A tree that goes on growing is not looked at for ever.
 const MAX_LOOKS: usize = 32;
@@ -20,22 +19,49 @@ pub enum Search {
     Everything,
 }
 
-/// The descendants of the calling process, parents before their children.
-pub fn descendants(search: Search) -> Vec<libc::pid_t> {
-    below(nix::unistd::getpid().as_raw(), search)
+/// Whose tree it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Root {
+    /// Everything below this process.
+    Below(libc::pid_t),
+    /// The children of the calling process that it does not know, and everything below them: what it has inherited.
+    Strays,
 }
 
-/// The descendants of any process, parents before their children. Without
-/// `CONFIG_PROC_CHILDREN` in the kernel every search is for everything.
-fn below(root: libc::pid_t, search: Search) -> Vec<libc::pid_t> {
-    let children: Box<dyn Fn(libc::pid_t) -> Vec<libc::pid_t>> = match search {
-        Search::Children if lists_children() => Box::new(listed_children),
-        _ => {
-            let families = families();
-            Box::new(move |pid| families.get(&pid).cloned().unwrap_or_default())
+/// The tree of `root` without its root, parents before their children. `known` are no strays.
+pub fn descendants(root: Root, search: Search, known: &HashSet<libc::pid_t>) -> Vec<libc::pid_t> {
+    match root {
+        Root::Below(pid) => below(pid, search),
+        Root::Strays => {
+            let children = children_of(search);
+            let mut own = children(own_pid());
+            own.retain(|pid| !known.contains(pid));
+            with_descendants(own, &children)
         }
-    };
-    let mut found = children(root);
+    }
+}
+
+/// The children of the calling process that it does not know.
+pub fn strays(search: Search, known: &HashSet<libc::pid_t>) -> Vec<libc::pid_t> {
+    let mut own = children_of(search)(own_pid());
+    own.retain(|pid| !known.contains(pid));
+    own
+}
+
+fn own_pid() -> libc::pid_t {
+    nix::unistd::getpid().as_raw()
+}
+
+/// The descendants of any process, parents before their children.
+fn below(root: libc::pid_t, search: Search) -> Vec<libc::pid_t> {
+    let children = children_of(search);
+    with_descendants(children(root), &children)
+}
+
+fn with_descendants(
+    mut found: Vec<libc::pid_t>,
+    children: &dyn Fn(libc::pid_t) -> Vec<libc::pid_t>,
+) -> Vec<libc::pid_t> {
     let mut next = 0;
     while let Some(pid) = found.get(next) {
         found.extend(children(*pid));
@@ -44,17 +70,29 @@ fn below(root: libc::pid_t, search: Search) -> Vec<libc::pid_t> {
     found
 }
 
-/// Stops and kills a process that is not below this one, and all that is below it.
+/// How to find the children of a process. Without `CONFIG_PROC_CHILDREN` in the kernel every search is for
+/// everything.
+fn children_of(search: Search) -> Box<dyn Fn(libc::pid_t) -> Vec<libc::pid_t>> {
+    match search {
+        Search::Children if lists_children() => Box::new(listed_children),
+        _ => {
+            let families = families();
+            Box::new(move |pid| families.get(&pid).cloned().unwrap_or_default())
+        }
+    }
+}
+
+/// Stops and kills a process whose parent has died, and all that is below it.
 pub fn end(root: libc::pid_t, pidfd: BorrowedFd) {
     let mut stopped = 0;
     loop {
         let _ = pidfd::send_signal(pidfd, libc::SIGSTOP);
-        let mut tree = vec![root];
-        tree.extend(below(root, Search::Everything));
-        signal(&tree[1..], &tree, libc::SIGSTOP);
+        let mut tree = below(root, Search::Everything);
+        signal(&tree, &tree, Root::Below(root), libc::SIGSTOP);
         if tree.len() <= stopped {
+            let parents_first = tree.clone();
             tree.reverse();
-            signal(&tree[..tree.len() - 1], &tree, libc::SIGKILL);
+            signal(&tree, &parents_first, Root::Below(root), libc::SIGKILL);
             let _ = pidfd::send_signal(pidfd, libc::SIGKILL);
             return;
         }
@@ -62,17 +100,17 @@ pub fn end(root: libc::pid_t, pidfd: BorrowedFd) {
     }
 }
 
-/// Sends `signal` to everybody below this process but `spared`, also to those who appear meanwhile.
-pub fn signal_all(spared: Option<libc::pid_t>, signal: libc::c_int) {
+/// Sends `signal` to everybody below `root`, also to those who appear meanwhile.
+pub fn signal_all(root: libc::pid_t, signal: libc::c_int) {
     if signal == libc::SIGKILL {
         // So that nobody ends by itself, and leaves others, because of another's end.
-        signal_all(spared, libc::SIGSTOP);
+        signal_all(root, libc::SIGSTOP);
     }
     let mut signalled = HashSet::new();
     for _ in 0..MAX_LOOKS {
-        let tree = descendants(Search::Children);
+        let tree = below(root, Search::Children);
         let mut fresh = tree.clone();
-        fresh.retain(|pid| Some(*pid) != spared && signalled.insert(*pid));
+        fresh.retain(|pid| signalled.insert(*pid));
         if fresh.is_empty() {
             return;
         }
@@ -80,28 +118,34 @@ pub fn signal_all(spared: Option<libc::pid_t>, signal: libc::c_int) {
             // Children first: without their parent they could not be told from strangers.
             fresh.reverse();
         }
-        self::signal(&fresh, &tree, signal);
+        self::signal(&fresh, &tree, Root::Below(root), signal);
     }
 }
 
 /// Sends `signal` to `pids`, members of `tree`. Each is pinned first, and must still be
-/// a child of the tree then: its pid may have passed on to a stranger.
+/// a child of the root or of the tree then: its pid may have passed on to a stranger.
 ///
 /// As many as possible are pinned before the first of them is signalled: what a parent leaves that ends of
 /// that does not come to an agent that is no subreaper, and would not be known any more.
-pub fn signal(pids: &[libc::pid_t], tree: &[libc::pid_t], signal: libc::c_int) {
-    // A child of our own keeps its pid until we reap it, also when `/proc` does not show it to us.
-    let own = listed_children(nix::unistd::getpid().as_raw());
-    let pinned = |pid: &libc::pid_t| {
-        if own.contains(pid) {
-            pidfd::open(*pid)
-        } else {
-            pin(*pid, tree)
-        }
+pub fn signal(pids: &[libc::pid_t], tree: &[libc::pid_t], root: Root, signal: libc::c_int) {
+    let root = match root {
+        Root::Below(pid) => pid,
+        Root::Strays => own_pid(),
     };
     for some in pids.chunks(pinnable()) {
-        let pidfds: Vec<_> = some.iter().flat_map(pinned).collect();
-        for pidfd in pidfds {
+        let open = |pid: &libc::pid_t| Some((*pid, pidfd::open(*pid).ok()?));
+        let pidfds: Vec<_> = some.iter().filter_map(open).collect();
+        // A child of the root is known by its list, also when `/proc` does not show it to us.
+        let children = listed_children(root);
+        let is_ours = |pid: libc::pid_t| {
+            let of_tree = |parent| parent == root || tree.contains(&parent);
+            children.contains(&pid) || parent(pid).is_some_and(of_tree)
+        };
+        let ours: Vec<_> = pidfds
+            .into_iter()
+            .filter(|(pid, _)| is_ours(*pid))
+            .collect();
+        for (_, pidfd) in ours {
             // It may have ended by now, or become another user's: nothing to do about either.
             let _ = pidfd::send_signal(pidfd.as_fd(), signal);
         }
@@ -112,13 +156,6 @@ pub fn signal(pids: &[libc::pid_t], tree: &[libc::pid_t], signal: libc::c_int) {
 fn pinnable() -> usize {
     let (soft, _hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or_default();
     usize::try_from(soft / 2).unwrap_or(usize::MAX).max(1)
-}
-
-fn pin(pid: libc::pid_t, tree: &[libc::pid_t]) -> Result<OwnedFd, Errno> {
-    let pidfd = pidfd::open(pid)?;
-    let parent = parent(pid).ok_or(Errno::ESRCH)?;
-    let ours = parent == nix::unistd::getpid().as_raw() || tree.contains(&parent);
-    ours.then_some(pidfd).ok_or(Errno::ESRCH)
 }
 
 /// The only child of a process that has one.
@@ -157,16 +194,9 @@ fn families() -> HashMap<libc::pid_t, Vec<libc::pid_t>> {
     families
 }
 
-fn parent(pid: libc::pid_t) -> Option<libc::pid_t> {
+/// `None` when there is no such process, or none that we are shown.
+pub fn parent(pid: libc::pid_t) -> Option<libc::pid_t> {
     stat_field(pid, 4)
-}
-
-/// Whether the process has executed anything since it was cloned, when it is
-/// not our child ([`crate::sys::wait::has_execed`]): exec takes the flag
-/// `PF_FORKNOEXEC` from it. `None` when it is gone.
-pub fn has_execed(pid: libc::pid_t) -> Option<bool> {
-    const PF_FORKNOEXEC: libc::pid_t = 0x40;
-    stat_field(pid, 9).map(|flags| flags & PF_FORKNOEXEC == 0)
 }
 
 /// A field of `/proc/<pid>/stat`, numbered as in proc(5), behind the second:
@@ -175,9 +205,7 @@ fn stat_field(pid: libc::pid_t, number: usize) -> Option<i32> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let behind_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
     let fields = std::str::from_utf8(&stat[behind_name..]).ok()?;
-    let field: i64 = fields.split_whitespace().nth(number - 3)?.parse().ok()?;
-    // The flags are unsigned.
-    Some(field as i32)
+    fields.split_whitespace().nth(number - 3)?.parse().ok()
 }
 
 /// Whether this is the name that the process has given itself.
@@ -220,7 +248,7 @@ mod tests {
         }
         let sleep = listed_children(pid)[0];
         for search in [Search::Children, Search::Everything] {
-            let found = descendants(search);
+            let found = descendants(Root::Below(own_pid()), search, &HashSet::new());
             let position = |pid| found.iter().position(|p| *p == pid);
             assert!(
                 position(pid).unwrap() < position(sleep).unwrap(),
@@ -229,7 +257,6 @@ mod tests {
         }
         assert_eq!(parent(sleep), Some(pid));
         assert_eq!(only_child(pid), Some(sleep));
-        assert_eq!(has_execed(pid), Some(true));
         drop(shell.stdin.take());
         shell.wait().unwrap();
     }
@@ -257,6 +284,24 @@ mod tests {
 
     #[test]
     fn a_stranger_is_not_signalled() {
-        assert_eq!(pin(1, &[]).err(), Some(Errno::ESRCH));
+        let mut child = Command::new("/bin/sleep").arg("60").spawn().unwrap();
+        let pid = child.id() as i32;
+        // Its parent is neither of these.
+        signal(&[pid], &[pid], Root::Below(1), libc::SIGKILL);
+        assert_eq!(child.try_wait().unwrap(), None);
+        signal(&[pid], &[], Root::Below(own_pid()), libc::SIGKILL);
+        assert!(!child.wait().unwrap().success());
+    }
+
+    #[test]
+    fn only_unknown_children_are_strays() {
+        let mut children = [(); 2].map(|()| Command::new("/bin/sleep").arg("60").spawn().unwrap());
+        let [known, stray] = [0, 1].map(|n| children[n].id() as i32);
+        let found = strays(Search::Children, &HashSet::from([known]));
+        assert!(found.contains(&stray) && !found.contains(&known));
+        for child in &mut children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
     }
 }

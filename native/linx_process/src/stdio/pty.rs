@@ -1,10 +1,12 @@
 //! A PTY: its master, the bytes on their way into it, and the bytes out of it.
 
+use crate::launch::LASTING;
+use crate::sys::fds;
 use crate::sys::tty::{self, WindowSize};
 use crate::wire::{Call, Failure, Stage};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt, PtyMaster};
+use nix::pty::{grantpt, posix_openpt, unlockpt};
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -21,10 +23,10 @@ struct Write {
 }
 
 pub struct Pty {
-    master: PtyMaster,
+    master: OwnedFd,
     /// Held open, so that the master never sees the hang-up of a workload that
     /// has closed its terminal, or not opened it yet.
-    slave: OwnedFd,
+    _slave: OwnedFd,
     taken: VecDeque<u8>,
     waiting: VecDeque<Write>,
 }
@@ -40,34 +42,33 @@ pub enum Read {
 }
 
 impl Pty {
-    /// `posix_openpt(3)` and what goes with it: `ENOSPC` when the system has no PTY left
+    /// A PTY, and its slave once more for the workload: `posix_openpt(3)` and what goes with it. `ENOSPC` when the system has no PTY left
     /// (`kernel.pty.max`), `EMFILE`.
-    pub fn open() -> Result<Self, Failure> {
+    pub fn open() -> Result<(Self, OwnedFd), Failure> {
         let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
         let master = posix_openpt(flags).map_err(Stage::PosixOpenPt.failed())?;
         grantpt(&master)
             .and_then(|()| unlockpt(&master))
             .map_err(Stage::PtSetup.failed())?;
-        let slave = tty::open_slave(master.as_fd()).map_err(Stage::PtsOpen.failed())?;
-        Ok(Pty {
+        let workloads = tty::open_slave(master.as_fd()).map_err(Stage::PtsOpen.failed())?;
+        let slave = fds::duplicate(&workloads, LASTING).map_err(Stage::PtsOpen.failed())?;
+        let master = fds::raise(master.into(), LASTING).map_err(Stage::PosixOpenPt.failed())?;
+        let pty = Pty {
             master,
-            slave,
+            _slave: slave,
             taken: VecDeque::new(),
             waiting: VecDeque::new(),
-        })
+        };
+        Ok((pty, workloads))
     }
 
     pub fn master(&self) -> BorrowedFd<'_> {
         self.master.as_fd()
     }
 
-    pub fn slave(&self) -> BorrowedFd<'_> {
-        self.slave.as_fd()
-    }
-
     /// The slave's path, in the agent's mount namespace.
     pub fn slave_path(&self) -> Result<String, Errno> {
-        ptsname_r(&self.master)
+        tty::slave_path(self.master.as_fd())
     }
 
     pub fn set_window_size(&self, size: WindowSize) -> Result<(), Errno> {

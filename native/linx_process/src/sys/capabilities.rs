@@ -1,6 +1,6 @@
 //! `capset(2)` and the capability operations of `prctl(2)`, each of the calling thread.
 
-use super::check;
+use super::direct::call;
 use nix::errno::Errno;
 
 /// `_LINUX_CAPABILITY_VERSION_3`: two 32-bit words a set.
@@ -34,43 +34,35 @@ pub fn set_thread(effective: u64, permitted: u64, inheritable: u64) -> Result<()
         inheritable: (inheritable >> shift) as u32,
     };
     let words = [word(0), word(32)];
+    let arguments = [
+        std::ptr::from_ref(&header) as usize,
+        words.as_ptr() as usize,
+    ];
     // SAFETY: capset reads one header and, for version 3, two data words; both live here.
-    check(unsafe { libc::syscall(libc::SYS_capset, &header, words.as_ptr()) }).map(drop)
+    unsafe { call(libc::SYS_capset, arguments) }.map(drop)
 }
 
 /// `prctl(PR_CAPBSET_DROP)`: `EPERM` without CAP_SETPCAP, `EINVAL` for a capability the kernel does not know.
 pub fn drop_bounding(capability: u32) -> Result<(), Errno> {
-    prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0)
+    prctl(libc::PR_CAPBSET_DROP, [capability as usize, 0])
 }
 
 /// `prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)`.
 pub fn clear_ambient() -> Result<(), Errno> {
     prctl(
         libc::PR_CAP_AMBIENT,
-        libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong,
-        0,
-        0,
+        [libc::PR_CAP_AMBIENT_CLEAR_ALL as usize, 0],
     )
 }
 
 /// `prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE)`: `EPERM` unless the
 /// capability is both permitted and inheritable.
 pub fn raise_ambient(capability: u32) -> Result<(), Errno> {
-    prctl(
-        libc::PR_CAP_AMBIENT,
-        libc::PR_CAP_AMBIENT_RAISE as libc::c_ulong,
-        libc::c_ulong::from(capability),
-        0,
-    )
+    let raise = libc::PR_CAP_AMBIENT_RAISE as usize;
+    prctl(libc::PR_CAP_AMBIENT, [raise, capability as usize])
 }
 
-fn prctl(
-    option: libc::c_int,
-    second: libc::c_ulong,
-    third: libc::c_ulong,
-    fourth: libc::c_ulong,
-) -> Result<(), Errno> {
+fn prctl(option: libc::c_int, [second, third]: [usize; 2]) -> Result<(), Errno> {
     // SAFETY: these options take integers only.
-    check(unsafe { libc::prctl(option, second, third, fourth, 0 as libc::c_ulong) }.into())
-        .map(drop)
+    unsafe { call(libc::SYS_prctl, [option as usize, second, third, 0, 0]) }.map(drop)
 }

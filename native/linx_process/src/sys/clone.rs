@@ -5,10 +5,15 @@
 //! it closes the close-on-exec descriptors, so that `waitid` without `__WALL`
 //! tells for certain whether a child got as far as exec ([`super::wait::has_execed`]).
 
+use super::block::Stack;
 use super::check;
+use super::direct::checked;
 use nix::errno::Errno;
 use std::convert::Infallible;
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::sync::atomic::AtomicI32;
 
 /// A child just made: its pid in this process's PID namespace, and its pidfd.
 #[derive(Debug)]
@@ -17,15 +22,13 @@ pub struct Child {
     pub pidfd: OwnedFd,
 }
 
-/// A copy of this process that runs `body`. `flags` are `CLONE_NEW*`.
+/// A copy of this process that runs `body`, with the same table of descriptors when `shares_files`.
 ///
-/// `EPERM` without the privilege a namespace needs, `ENOSPC` over a limit on
-/// their nesting or number, `EAGAIN` over `RLIMIT_NPROC` or a pids limit,
-/// `ENOSYS` when a time namespace is asked for and there is no clone3
-/// (`CLONE_NEWTIME` shares its bit with clone(2)'s exit signal).
-pub fn child(flags: u64, body: impl FnOnce() -> Infallible) -> Result<Child, Errno> {
+/// `EAGAIN` over `RLIMIT_NPROC` or a pids limit, `ENOMEM`.
+pub fn child(shares_files: bool, body: impl FnOnce() -> Infallible) -> Result<Child, Errno> {
     let mut pidfd: libc::c_int = -1;
-    let pid = raw(flags | libc::CLONE_PIDFD as u64, &mut pidfd, body)?;
+    let files = if shares_files { libc::CLONE_FILES } else { 0 };
+    let pid = copy((libc::CLONE_PIDFD | files) as u64, &mut pidfd, body)?;
     // SAFETY: the kernel has just put this descriptor into our table for us alone.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     Ok(Child { pid, pidfd })
@@ -37,33 +40,25 @@ pub fn child(flags: u64, body: impl FnOnce() -> Infallible) -> Result<Child, Err
 ///
 /// Errors as [`child`].
 pub fn sibling(body: impl FnOnce() -> Infallible) -> Result<libc::pid_t, Errno> {
-    raw(libc::CLONE_PARENT as u64, &mut -1, body)
+    copy(libc::CLONE_PARENT as u64, &mut -1, body)
 }
 
-fn raw(
+fn copy(
     flags: u64,
     pidfd: &mut libc::c_int,
     body: impl FnOnce() -> Infallible,
 ) -> Result<libc::pid_t, Errno> {
     let address = std::ptr::from_mut(pidfd);
-    // SAFETY: an all-zero clone_args is valid (no stack, no tls, exit_signal 0).
-    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
-    arguments.flags = flags;
+    let mut arguments = arguments(flags);
     arguments.pidfd = address as u64;
     // SAFETY: without CLONE_VM the child gets a copy of everything, stack
-    // included. The agent has one thread, so no lock can be held in the copy.
+    // included. Whoever copies itself has one thread, so no lock can be held in the copy.
     // `pidfd` outlives the call and is only written by it.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_clone3,
-            &arguments,
-            std::mem::size_of::<libc::clone_args>(),
-        )
-    };
+    let result = unsafe { libc::syscall(libc::SYS_clone3, &arguments, SIZE) };
     let pid = match check(result) {
-        Err(Errno::ENOSYS) if flags & libc::CLONE_NEWTIME as u64 == 0 => {
-            // SAFETY: as above. A null stack means "continue on a copy of mine";
-            // the remaining arguments are not looked at with these flags.
+        // SAFETY: as above. A null stack means "continue on a copy of mine";
+        // the remaining arguments are not looked at with these flags.
+        Err(Errno::ENOSYS) => {
             check(unsafe { libc::syscall(libc::SYS_clone, flags, 0, address, 0, 0) })
         }
         other => other,
@@ -72,4 +67,207 @@ fn raw(
         body();
     }
     Ok(pid as libc::pid_t)
+}
+
+/// What another process uses in our memory. Dropping it gives nothing back.
+pub struct Lent<T>(ManuallyDrop<Box<T>>);
+
+impl<T> Lent<T> {
+    pub fn new(value: T) -> Self {
+        Lent(ManuallyDrop::new(Box::new(value)))
+    }
+
+    /// For when the other process has executed a program, or ended: until then it may look here.
+    pub fn take_back(self) -> T {
+        *ManuallyDrop::into_inner(self.0)
+    }
+}
+
+impl<T> Deref for Lent<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// What a process finds at the top of its new stack, or its parent leaves it.
+struct Job<T> {
+    body: fn(&T) -> Infallible,
+    argument: *const T,
+}
+
+/// A process that runs `body` on `stack`, *in this process's memory*, beside it (`CLONE_VM`), and with its
+/// descriptors (`CLONE_FILES`) when `shares_files`.
+///
+/// It must not allocate, panic, or use the C library ([`super::direct`]). `stack` and `argument` are its own as
+/// long as it lives, and so are those of a process that it has made by [`suspended`] and that has not executed
+/// anything.
+///
+/// Errors as [`child`].
+pub fn beside<T: Sync>(
+    stack: Stack,
+    shares_files: bool,
+    body: fn(&T) -> Infallible,
+    argument: &Lent<T>,
+) -> Result<Child, Errno> {
+    let job = Job {
+        body,
+        argument: std::ptr::from_ref(&**argument),
+    };
+    // SAFETY: the stack is in no use, and has room for this above all that will be.
+    let (top, job) = unsafe {
+        let place = stack.top().cast::<Job<T>>().sub(1);
+        place.write(job);
+        // The ABI wants 16 bytes.
+        ((place as usize) & !15, place)
+    };
+    let mut pidfd: libc::c_int = -1;
+    let address = std::ptr::from_mut(&mut pidfd);
+    let files = if shares_files { libc::CLONE_FILES } else { 0 };
+    let flags = (libc::CLONE_VM | libc::CLONE_PIDFD | files) as u64;
+    let mut arguments = arguments(flags);
+    arguments.pidfd = address as u64;
+    arguments.stack = stack.bottom() as u64;
+    arguments.stack_size = (top - stack.bottom() as usize) as u64;
+    // SAFETY: the new process runs on a stack of its own and never returns to ours. What it looks at it has been
+    // lent, and it keeps its hands off everything else, as its body promises.
+    let pid = unsafe { start(&arguments, Some(top), address, enter::<T>, job.cast()) }?;
+    // SAFETY: the kernel has just put this descriptor into our table for us alone.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(Child { pid, pidfd })
+}
+
+/// A child in the namespaces of `flags` (`CLONE_NEW*`), which runs `body` while this process is suspended
+/// (`CLONE_VFORK`): until the child executes a program, or ends. Its pid, in this process's PID namespace, stands in
+/// `pid` before it begins. With `in_our_memory` the memory is not copied (`CLONE_VM`), and the child must
+/// keep to what [`beside`] says.
+///
+/// `EPERM` without the privilege a namespace needs, `ENOSPC` over a limit on
+/// their nesting or number, `EAGAIN` over `RLIMIT_NPROC` or a pids limit,
+/// `ENOSYS` when a time namespace is asked for and there is no clone3
+/// (`CLONE_NEWTIME` shares its bit with clone(2)'s exit signal).
+pub fn suspended<T>(
+    flags: u64,
+    in_our_memory: bool,
+    pid: &AtomicI32,
+    body: fn(&T) -> Infallible,
+    argument: &T,
+) -> Result<libc::pid_t, Errno> {
+    let job = Job {
+        body,
+        argument: std::ptr::from_ref(argument),
+    };
+    let memory = if in_our_memory { libc::CLONE_VM } else { 0 };
+    let flags = flags | (libc::CLONE_VFORK | libc::CLONE_PARENT_SETTID | memory) as u64;
+    let mut arguments = arguments(flags);
+    arguments.parent_tid = pid.as_ptr() as u64;
+    let job = std::ptr::from_ref(&job).cast_mut();
+    // SAFETY: the child goes on below this frame, on our stack or a copy of it, and never returns to it;
+    // we are not there meanwhile. `pid` is written by the kernel before either of us goes on.
+    unsafe { start(&arguments, None, pid.as_ptr(), enter::<T>, job.cast()) }
+}
+
+extern "C" fn enter<T>(job: *const Job<T>) -> ! {
+    // SAFETY: whoever made this process has put it there, and leaves it there.
+    let job = unsafe { &*job };
+    // SAFETY: likewise.
+    match (job.body)(unsafe { &*job.argument }) {}
+}
+
+const SIZE: usize = std::mem::size_of::<libc::clone_args>();
+
+fn arguments(flags: u64) -> libc::clone_args {
+    // SAFETY: an all-zero clone_args is valid (no stack, no tls, exit_signal 0).
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.flags = flags;
+    arguments
+}
+
+/// clone3, or clone; the child calls `entry` and never returns. `tid` is where clone(2) puts a pid or pidfd.
+///
+/// # Safety
+///
+/// `entry` gets the `job` it expects, and nothing the two processes share is used by both.
+unsafe fn start<T>(
+    arguments: &libc::clone_args,
+    stack: Option<usize>,
+    tid: *mut libc::c_int,
+    entry: extern "C" fn(*const Job<T>) -> !,
+    job: *const Job<T>,
+) -> Result<libc::pid_t, Errno> {
+    let (entry, job) = (entry as usize, job as usize);
+    let clone3 = [std::ptr::from_ref(arguments) as usize, SIZE, 0, 0];
+    // SAFETY: the caller's promise.
+    let result = match checked(unsafe { branch(libc::SYS_clone3, clone3, entry, job) }) {
+        Err(Errno::ENOSYS) if arguments.flags & libc::CLONE_NEWTIME as u64 == 0 => {
+            let flags = arguments.flags as usize;
+            let clone = [flags, stack.unwrap_or(0), tid as usize, 0];
+            // SAFETY: as above.
+            checked(unsafe { branch(libc::SYS_clone, clone, entry, job) })
+        }
+        other => other,
+    };
+    result.map(|pid| pid as libc::pid_t)
+}
+
+/// The system call, and in the child, where it returns 0, a call of `entry` with `job`.
+///
+/// Both are in one piece of assembly, so that the child never sees a frame of the parent's: the compiler
+/// would not expect a function to return twice on one stack.
+#[cfg(target_arch = "x86_64")]
+unsafe fn branch(number: libc::c_long, a: [usize; 4], entry: usize, job: usize) -> isize {
+    let result;
+    // SAFETY: the caller's promise. The kernel keeps all registers but these three; the stack is aligned, and
+    // below its pointer there is nothing of ours.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r13",
+            "call r12",
+            "ud2",
+            "2:",
+            inlateout("rax") number as isize => result,
+            in("rdi") a[0],
+            in("rsi") a[1],
+            in("rdx") a[2],
+            in("r10") a[3],
+            in("r8") 0,
+            in("r12") entry,
+            in("r13") job,
+            lateout("rcx") _,
+            lateout("r11") _,
+        );
+    }
+    result
+}
+
+/// As above.
+#[cfg(target_arch = "aarch64")]
+unsafe fn branch(number: libc::c_long, a: [usize; 4], entry: usize, job: usize) -> isize {
+    let result;
+    // SAFETY: as above; the kernel keeps all registers but x0.
+    unsafe {
+        std::arch::asm!(
+            "svc 0",
+            "cbnz x0, 2f",
+            "mov x29, xzr",
+            "mov x0, x21",
+            "blr x20",
+            "udf 0",
+            "2:",
+            in("x8") number,
+            inlateout("x0") a[0] as isize => result,
+            in("x1") a[1],
+            in("x2") a[2],
+            in("x3") a[3],
+            in("x4") 0,
+            in("x20") entry,
+            in("x21") job,
+        );
+    }
+    result
 }

@@ -1,5 +1,6 @@
 //! A program ready to be executed, and ways to end that need no library.
 
+use super::direct::call;
 use nix::errno::Errno;
 use std::convert::Infallible;
 use std::ffi::CString;
@@ -11,6 +12,9 @@ pub struct Program {
     argv: Vec<*const libc::c_char>,
     envp: Option<Vec<*const libc::c_char>>,
 }
+
+// SAFETY: nothing in it ever changes, and what the pointers point to is its own.
+unsafe impl Sync for Program {}
 
 impl Program {
     /// `argv` must not be empty: its first element is the path to execute.
@@ -45,13 +49,13 @@ impl Program {
                 Some(list) => list.as_ptr(),
                 None => environ,
             };
-            libc::syscall(libc::SYS_execve, self.argv[0], self.argv.as_ptr(), envp)
+            let argv = self.argv.as_ptr();
+            call(
+                libc::SYS_execve,
+                [self.argv[0] as usize, argv as usize, envp as usize],
+            )
         };
-        if result == 0 {
-            Errno::EPERM
-        } else {
-            Errno::last()
-        }
+        result.err().unwrap_or(Errno::EPERM)
     }
 }
 
@@ -59,7 +63,7 @@ impl Program {
 /// that; then a fault ends the process, which takes no system call.
 pub fn exit(code: libc::c_int) -> Infallible {
     // SAFETY: exit_group does not return, or does nothing.
-    unsafe { libc::syscall(libc::SYS_exit_group, code) };
+    let _ = unsafe { call(libc::SYS_exit_group, [code as usize]) };
     loop {
         // SAFETY: an undefined instruction raises SIGILL and touches no memory.
         #[cfg(target_arch = "x86_64")]

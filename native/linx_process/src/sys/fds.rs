@@ -1,8 +1,10 @@
 //! Whole-table operations on file descriptors.
 
+use super::direct::call;
+use super::process;
 use nix::errno::Errno;
-use nix::sys::resource::{getrlimit, Resource};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 /// Takes over a descriptor that was inherited from whoever started us.
 /// `EBADF` when it is not open.
@@ -31,6 +33,23 @@ pub fn fill_standard() -> Result<(), Errno> {
     }
 }
 
+/// Gives the calling process a table of descriptors of its own, with those below `end` of the table it has shared
+/// (`CLOSE_RANGE_UNSHARE`): what is above is not copied, however much it is.
+pub fn unshare_below(end: RawFd) -> Result<(), Errno> {
+    match close_range(
+        end as libc::c_uint,
+        libc::c_uint::MAX,
+        libc::CLOSE_RANGE_UNSHARE,
+    ) {
+        Err(Errno::ENOSYS | Errno::EPERM) => {
+            // SAFETY: integers only.
+            unsafe { call(libc::SYS_unshare, [libc::CLONE_FILES as usize]) }?;
+            close_each(end as libc::c_uint, libc::c_uint::MAX)
+        }
+        other => other,
+    }
+}
+
 /// Closes every descriptor from 3 up but those in `keep`: `close_range(2)` over the gaps.
 ///
 /// Only for a process whose owners of those descriptors never run again: a
@@ -41,33 +60,71 @@ pub fn close_all_but(keep: &mut [RawFd]) -> Result<(), Errno> {
     for &fd in keep.iter() {
         let fd = fd as libc::c_uint;
         if fd > first {
-            close_range(first, fd - 1)?;
+            close(first, fd - 1)?;
         }
         first = first.max(fd + 1);
     }
-    close_range(first, libc::c_uint::MAX)
+    close(first, libc::c_uint::MAX)
 }
 
 /// `close_range(2)`, and one `close` after the other where a seccomp profile of a container engine
 /// does not know it.
-fn close_range(first: libc::c_uint, last: libc::c_uint) -> Result<(), Errno> {
-    // SAFETY: integers only; the caller vouches that nobody uses what is closed.
-    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
-    match super::check(result) {
-        Err(Errno::ENOSYS | Errno::EPERM) => {
-            let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
-            for fd in first..=last.min(limit as libc::c_uint) {
-                // SAFETY: as above.
-                unsafe { libc::close(fd as RawFd) };
-            }
-            Ok(())
-        }
-        other => other.map(drop),
+fn close(first: libc::c_uint, last: libc::c_uint) -> Result<(), Errno> {
+    match close_range(first, last, 0) {
+        Err(Errno::ENOSYS | Errno::EPERM) => close_each(first, last),
+        other => other,
     }
 }
 
-/// `dup2(2)` onto one of the standard descriptors, which thereby survives exec.
-pub fn duplicate_onto(fd: BorrowedFd, standard: RawFd) -> Result<(), Errno> {
+fn close_range(first: libc::c_uint, last: libc::c_uint, flags: libc::c_uint) -> Result<(), Errno> {
+    let arguments = [first as usize, last as usize, flags as usize];
+    // SAFETY: integers only; the caller vouches that nobody uses what is closed.
+    unsafe { call(libc::SYS_close_range, arguments) }.map(drop)
+}
+
+fn close_each(first: libc::c_uint, last: libc::c_uint) -> Result<(), Errno> {
+    let limit = process::open_files()?.soft;
+    let last = last.min(libc::c_uint::try_from(limit).unwrap_or(libc::c_uint::MAX));
+    for fd in first..=last {
+        // SAFETY: as above.
+        let _ = unsafe { call(libc::SYS_close, [fd as usize]) };
+    }
+    Ok(())
+}
+
+/// `openat(2)` for reading and writing, close-on-exec.
+pub fn open(path: &CStr) -> Result<RawFd, Errno> {
+    let flags = libc::O_RDWR | libc::O_CLOEXEC;
+    let arguments = [
+        libc::AT_FDCWD as usize,
+        path.as_ptr() as usize,
+        flags as usize,
+        0,
+    ];
+    // SAFETY: reads a C string.
+    unsafe { call(libc::SYS_openat, arguments) }.map(|fd| fd as RawFd)
+}
+
+/// `dup3(2)` onto one of the standard descriptors, which thereby survives exec.
+pub fn duplicate_onto(fd: RawFd, standard: RawFd) -> Result<(), Errno> {
     // SAFETY: integers only; 0..=2 belong to nobody in the child.
-    super::check(unsafe { libc::dup2(fd.as_raw_fd(), standard) }.into()).map(drop)
+    unsafe { call(libc::SYS_dup3, [fd as usize, standard as usize, 0]) }.map(drop)
+}
+
+/// The same descriptor under a number that is no less than `least`: `EMFILE`.
+pub fn raise(fd: OwnedFd, least: RawFd) -> Result<OwnedFd, Errno> {
+    if fd.as_raw_fd() >= least {
+        Ok(fd)
+    } else {
+        duplicate(&fd, least)
+    }
+}
+
+/// The same open file under another number, no less than `least` (`F_DUPFD_CLOEXEC`): `EMFILE`.
+pub fn duplicate(fd: &OwnedFd, least: RawFd) -> Result<OwnedFd, Errno> {
+    // SAFETY: integers only.
+    let copy = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, least) };
+    super::check(copy.into())?;
+    // SAFETY: the kernel has just made it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }

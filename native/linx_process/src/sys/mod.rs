@@ -4,15 +4,19 @@
 //! Errors are `nix::errno::Errno`, handles are `OwnedFd`/`BorrowedFd`, never a
 //! bare integer.
 
+pub mod block;
 pub mod capabilities;
 pub mod clone;
+pub mod direct;
 pub mod exec;
 pub mod fds;
 pub mod pidfd;
 pub mod pipe;
+pub mod process;
+pub mod region;
 pub mod seccomp;
-pub mod shared;
 pub mod signals;
+pub mod socket;
 pub mod tty;
 pub mod wait;
 

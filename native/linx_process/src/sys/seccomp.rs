@@ -1,6 +1,6 @@
 //! `seccomp(2)`.
 
-use super::check;
+use super::direct::call;
 use nix::errno::Errno;
 
 /// The size of `struct sock_filter`.
@@ -16,9 +16,9 @@ pub fn install(program: &[u8]) -> Result<(), Errno> {
         len: (program.len() / INSTRUCTION) as libc::c_ushort,
         filter: program.as_ptr() as *mut libc::sock_filter,
     };
+    let header = std::ptr::from_ref(&header) as usize;
+    let operation = libc::SECCOMP_SET_MODE_FILTER as usize;
     // SAFETY: the kernel copies `len` instructions out of `program`, byte by
     // byte (alignment does not matter to copy_from_user), and writes nothing.
-    let result =
-        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &header) };
-    check(result).map(drop)
+    unsafe { call(libc::SYS_seccomp, [operation, 0, header]) }.map(drop)
 }

@@ -1,7 +1,9 @@
 //! Dispositions, the mask, and process attributes that travel as signals.
 
 use super::check;
+use super::direct::call;
 use nix::errno::Errno;
+use std::mem::size_of;
 
 /// The highest signal number Linux has (`_NSIG`).
 pub const LAST: libc::c_int = 64;
@@ -47,17 +49,10 @@ pub fn unblock_all() -> Result<(), Errno> {
 }
 
 fn set_mask(mask: u64) -> Result<(), Errno> {
+    let address = std::ptr::from_ref(&mask) as usize;
+    let arguments = [libc::SIG_SETMASK as usize, address, 0, size_of::<u64>()];
     // SAFETY: reads eight bytes; the kernel never blocks SIGKILL and SIGSTOP.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_rt_sigprocmask,
-            libc::SIG_SETMASK,
-            &mask,
-            0,
-            std::mem::size_of::<u64>(),
-        )
-    })
-    .map(drop)
+    unsafe { call(libc::SYS_rt_sigprocmask, arguments) }.map(drop)
 }
 
 /// `kill(2)` of a process group: `ESRCH` when there is none, `EPERM` when all

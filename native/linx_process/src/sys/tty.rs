@@ -1,8 +1,9 @@
 //! Terminal ioctls.
 
 use super::check;
+use super::direct::call;
 use nix::errno::Errno;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// A terminal's size: character cells and, where known, pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,9 +28,9 @@ pub fn set_window_size(tty: BorrowedFd, size: WindowSize) -> Result<(), Errno> {
 
 /// `TIOCSCTTY`: makes `tty` the controlling terminal of the calling session
 /// leader. `EPERM` when it is one already, or another session has it.
-pub fn set_controlling(tty: BorrowedFd) -> Result<(), Errno> {
+pub fn set_controlling(tty: RawFd) -> Result<(), Errno> {
     // SAFETY: integers only.
-    check(unsafe { libc::ioctl(tty.as_raw_fd(), libc::TIOCSCTTY, 0) }.into()).map(drop)
+    unsafe { call(libc::SYS_ioctl, [tty as usize, libc::TIOCSCTTY as usize, 0]) }.map(drop)
 }
 
 /// `TIOCGPTPEER`: opens the slave of a PTY master without going through
@@ -40,4 +41,12 @@ pub fn open_slave(master: BorrowedFd) -> Result<OwnedFd, Errno> {
     let fd = check(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) }.into())?;
     // SAFETY: the kernel has just made it for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as libc::c_int) })
+}
+
+/// `TIOCGPTN`: the path of a PTY master's slave, where devpts is mounted as usual.
+pub fn slave_path(master: BorrowedFd) -> Result<String, Errno> {
+    let mut number: libc::c_uint = 0;
+    // SAFETY: writes one integer.
+    check(unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTN, &mut number) }.into())?;
+    Ok(format!("/dev/pts/{number}"))
 }

@@ -1,6 +1,6 @@
 //! `waitid(2)`. nix's wrapper cannot tell a death by a real-time signal.
 
-use super::check;
+use super::direct::call;
 use nix::errno::Errno;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -42,19 +42,18 @@ pub fn reap(pidfd: BorrowedFd) -> Result<Option<Death>, Errno> {
     Ok((pid(&info) != 0).then(|| how(&info)))
 }
 
-/// How the child behind `pidfd` has ended, if it has, without reaping it. `ECHILD` as [`reap`].
-pub fn death(pidfd: BorrowedFd) -> Result<Option<Death>, Errno> {
-    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | ALL;
-    let info = waitid(libc::P_PIDFD, pidfd.as_raw_fd(), options)?;
-    Ok((pid(&info) != 0).then(|| how(&info)))
-}
-
-/// Whether our child behind `pidfd` has got as far as exec, alive or not, as
+/// Whether our child with this pid has got as far as exec, alive or not, as
 /// long as it has not been reaped: without `__WALL` a child whose exit signal
 /// is still 0 is not eligible, and exec sets it to SIGCHLD (`de_thread`, fs/exec.c).
-pub fn has_execed(pidfd: BorrowedFd) -> bool {
+pub fn has_execed(pid: libc::pid_t) -> bool {
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-    waitid(libc::P_PIDFD, pidfd.as_raw_fd(), options).is_ok()
+    waitid(libc::P_PID, pid, options).is_ok()
+}
+
+/// The pid of a child that has been stopped, once for each stop.
+pub fn stopped() -> Option<libc::pid_t> {
+    let info = waitid(libc::P_ALL, 0, libc::WSTOPPED | libc::WNOHANG | ALL).ok()?;
+    Some(pid(&info)).filter(|pid| *pid != 0)
 }
 
 /// Looks for a child that has ended, without reaping it.
@@ -74,6 +73,12 @@ pub fn reap_pid(pid: libc::pid_t) {
     let _ = waitid(libc::P_PID, pid, libc::WEXITED | libc::WNOHANG | ALL);
 }
 
+/// Blocks until the child with this pid has ended and reaps it.
+pub fn await_pid(pid: libc::pid_t) {
+    let wait = || waitid(libc::P_PID, pid, libc::WEXITED | ALL);
+    while matches!(wait(), Err(Errno::EINTR)) {}
+}
+
 /// Blocks until any child is stopped or has ended, reaping it then. `ECHILD` when there is none.
 pub fn await_change() -> Result<(libc::pid_t, Change), Errno> {
     loop {
@@ -89,11 +94,11 @@ pub fn await_change() -> Result<(libc::pid_t, Change), Errno> {
 }
 
 /// Blocks until any child has ended, and leaves it to be reaped. `ECHILD` when there is none.
-pub fn await_ended() -> Result<libc::pid_t, Errno> {
+pub fn await_ended() -> Result<(libc::pid_t, Death), Errno> {
     loop {
         match waitid(libc::P_ALL, 0, libc::WEXITED | libc::WNOWAIT | ALL) {
             Err(Errno::EINTR) => continue,
-            result => return result.map(|info| pid(&info)),
+            result => return result.map(|info| (pid(&info), how(&info))),
         }
     }
 }
@@ -112,7 +117,9 @@ fn waitid(
     // SAFETY: an all-zero siginfo is valid, and waitid writes only into it.
     unsafe {
         let mut info: libc::siginfo_t = std::mem::zeroed();
-        check(libc::waitid(kind, id as libc::id_t, &mut info, options).into())?;
+        let address = std::ptr::from_mut(&mut info) as usize;
+        let arguments = [kind as usize, id as usize, address, options as usize, 0];
+        call(libc::SYS_waitid, arguments)?;
         Ok(info)
     }
 }

@@ -118,7 +118,7 @@ impl Command {
 
 /// What a parked child is told to do to itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub enum Step<Program = Vec<u8>> {
     CapDropBounding(u64),
     CapSetThread {
         effective: u64,
@@ -127,7 +127,26 @@ pub enum Step {
     },
     CapSetAmbient(u64),
     /// A cBPF program.
-    SeccompInstall(Vec<u8>),
+    SeccompInstall(Program),
+}
+
+impl Step {
+    pub fn borrowed(&self) -> Step<&[u8]> {
+        match self {
+            Step::CapDropBounding(mask) => Step::CapDropBounding(*mask),
+            Step::CapSetThread {
+                effective,
+                permitted,
+                inheritable,
+            } => Step::CapSetThread {
+                effective: *effective,
+                permitted: *permitted,
+                inheritable: *inheritable,
+            },
+            Step::CapSetAmbient(mask) => Step::CapSetAmbient(*mask),
+            Step::SeccompInstall(program) => Step::SeccompInstall(program),
+        }
+    }
 }
 
 /// How far a signal goes.

@@ -93,6 +93,7 @@ pub enum Stage {
     Guardian,
     Subreaper,
     // Making the child.
+    Pipe,
     SocketPair,
     SharedPage,
     PosixOpenPt,
@@ -116,6 +117,7 @@ pub enum Stage {
     // The child, between proceed and exec.
     Stdio,
     Chdir,
+    Limits,
     DeathSignal,
     Execve,
     // A running workload.
@@ -135,7 +137,7 @@ impl Stage {
     }
 
     /// The stages without a namespace, in the order of their codes.
-    const PLAIN: [Stage; 37] = [
+    const PLAIN: [Stage; 39] = [
         Stage::MalformedRequest,
         Stage::RequestTooBig,
         Stage::CommandTooBig,
@@ -146,6 +148,7 @@ impl Stage {
         Stage::Proc,
         Stage::Guardian,
         Stage::Subreaper,
+        Stage::Pipe,
         Stage::SocketPair,
         Stage::SharedPage,
         Stage::PosixOpenPt,
@@ -164,6 +167,7 @@ impl Stage {
         Stage::SeccompInstall,
         Stage::Stdio,
         Stage::Chdir,
+        Stage::Limits,
         Stage::DeathSignal,
         Stage::Execve,
         Stage::Running,
@@ -218,6 +222,7 @@ impl Stage {
             Stage::Proc => "proc",
             Stage::Guardian => "guardian",
             Stage::Subreaper => "subreaper",
+            Stage::Pipe => "pipe2",
             Stage::SocketPair => "socketpair",
             Stage::SharedPage => "mmap",
             Stage::PosixOpenPt => "posix_openpt",
@@ -236,6 +241,7 @@ impl Stage {
             Stage::SeccompInstall => "seccomp_install",
             Stage::Stdio => "stdio",
             Stage::Chdir => "chdir",
+            Stage::Limits => "setrlimit",
             Stage::DeathSignal => "death_signal",
             Stage::Execve => "execve",
             Stage::Running => "running",
