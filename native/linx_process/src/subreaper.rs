@@ -14,7 +14,7 @@ use crate::sys::clone;
 use crate::sys::exec::exit;
 use crate::sys::wait::{self, Children};
 use crate::sys::{fds, process, socket};
-use crate::wire::{Failure, Id, Stage};
+use crate::wire::{Failure, Id, Namespace, Stage};
 use nix::errno::Errno;
 use std::convert::Infallible;
 use std::ffi::CStr;
@@ -34,6 +34,8 @@ pub struct Job {
     pub inherits_orphans: bool,
     /// The agent, if that one's death is to be its own.
     pub dies_with: Option<libc::pid_t>,
+    /// A PID namespace that the main process is to be in, and the subreaper not.
+    pub pid_namespace: Option<RawFd>,
     /// Whether the table of descriptors is the agent's, of which it needs what is below this.
     pub shared_below: Option<RawFd>,
     /// Whether the main process may begin in our memory: it does not park, and we are beside the agent.
@@ -62,7 +64,8 @@ fn begin(job: &Job) -> Result<libc::pid_t, Failure> {
         fds::unshare_below(end).map_err(Stage::Closing.failed())?;
     }
     // What is open beside is other sessions', and their ends have to be seen.
-    keep_only(job.bell, [job.main.channel, job.main.slave]).map_err(Stage::Closing.failed())?;
+    let needed = [job.main.channel, job.main.slave, job.pid_namespace];
+    keep_only(job.bell, needed).map_err(Stage::Closing.failed())?;
     process::set_name(NAME).map_err(Stage::Subreaper.failed())?;
     if job.inherits_orphans {
         process::inherit_orphans().map_err(Stage::Subreaper.failed())?;
@@ -72,6 +75,9 @@ fn begin(job: &Job) -> Result<libc::pid_t, Failure> {
         if process::parent() != agent {
             exit(0);
         }
+    }
+    if let Some(namespace) = job.pid_namespace {
+        process::enter(namespace).map_err(Stage::SetNs(Namespace::Pid).failed())?;
     }
     clone::suspended(
         job.namespaces,
@@ -88,9 +94,9 @@ fn begin_main(plan: &Plan) -> Infallible {
     child::run(plan)
 }
 
-fn keep_only(bell: RawFd, more: [Option<RawFd>; 2]) -> Result<(), Errno> {
-    let [first, second] = more.map(|fd| fd.unwrap_or(bell));
-    fds::close_all_but(&mut [bell, first, second])
+fn keep_only(bell: RawFd, more: [Option<RawFd>; 3]) -> Result<(), Errno> {
+    let [first, second, third] = more.map(|fd| fd.unwrap_or(bell));
+    fds::close_all_but(&mut [bell, first, second, third])
 }
 
 /// What is left of the job once the main process has executed its program, or has ended: by then the agent
@@ -108,7 +114,7 @@ impl Watch {
             self.report.set_execed();
             self.ring();
         }
-        let _ = keep_only(self.bell, [None, None]);
+        let _ = keep_only(self.bell, [None; 3]);
         while let Ok((pid, death)) = wait::await_ended() {
             if pid != main {
                 wait::reap_pid(pid);

@@ -93,20 +93,18 @@ impl Family {
 
     /// A child that epoll does not take (`ENOSPC`, `ENOMEM`) cannot be waited for: there will be no session.
     fn watched(&self, part: Part, child: Child, world: &mut World) -> Result<Child, Failure> {
-        let Child { pid, pidfd } = child;
-        let lasting = fds::duplicate(&pidfd, LASTING);
-        let watched = lasting.and_then(|lasting| {
-            self.watch(part, &lasting, world)?;
-            Ok(lasting)
-        });
-        match watched {
-            Ok(pidfd) => {
-                world.children.insert(pid);
-                Ok(Child { pid, pidfd })
+        let child = Child {
+            pid: child.pid,
+            pidfd: fds::raise(child.pidfd, LASTING),
+        };
+        match self.watch(part, &child.pidfd, world) {
+            Ok(()) => {
+                world.children.insert(child.pid);
+                Ok(child)
             }
             Err(errno) => {
-                let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGKILL);
-                wait::await_end(pidfd.as_fd());
+                let _ = pidfd::send_signal(child.pidfd.as_fd(), libc::SIGKILL);
+                wait::await_end(child.pidfd.as_fd());
                 Err(Stage::Epoll.failed()(errno))
             }
         }
@@ -209,7 +207,7 @@ impl Family {
 
     /// Opens a pidfd that is certainly the main process's: it has not been reaped.
     fn pin(&self, pid: libc::pid_t) -> Option<Child> {
-        let pidfd = pidfd::open(pid).and_then(|pidfd| fds::raise(pidfd, LASTING));
+        let pidfd = pidfd::open(pid).map(|pidfd| fds::raise(pidfd, LASTING));
         let pidfd = pidfd.ok().filter(|_| self.report.death().is_none())?;
         Some(Child { pid, pidfd })
     }

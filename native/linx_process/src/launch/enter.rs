@@ -5,7 +5,8 @@
 //! parent either way, and its own namespaces stay as they are.
 //!
 //! An orphan goes to the nearest subreaper *of its own PID namespace*, and else to that namespace's init: so where
-//! a PID namespace is entered, the subreaper has to be in there, too.
+//! a PID namespace is entered, the subreaper has to be in there, too, if it is to inherit any. If not, only the main
+//! process is.
 
 use super::LASTING;
 use crate::subreaper::{self, Job};
@@ -20,7 +21,7 @@ use nix::sched::{setns, CloneFlags};
 use nix::sys::prctl;
 use nix::sys::stat::{fstat, stat, Mode};
 use std::ffi::CStr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// Namespaces to enter, and their types.
 pub type Open = Vec<(Namespace, OwnedFd)>;
@@ -59,6 +60,9 @@ fn set_out(origin: Option<&CStr>) -> Result<(), Failure> {
 
 fn join_and_clone(namespaces: &Open, job: &Job) -> Result<libc::pid_t, Failure> {
     for (namespace, fd) in namespaces {
+        if job.pid_namespace == Some(fd.as_raw_fd()) {
+            continue;
+        }
         if *namespace == Namespace::User {
             // The root of that namespace must not get hold of a process that has the agent's memory
             // and descriptors (ptrace(2)). Exec makes it an ordinary one again.
@@ -69,11 +73,12 @@ fn join_and_clone(namespaces: &Open, job: &Job) -> Result<libc::pid_t, Failure> 
     clone::sibling(|| subreaper::run(job)).map_err(Stage::Fork.failed())
 }
 
-/// Whether orphans of the workload will be out of the agent's sight.
-pub fn is_pid_namespace_among(namespaces: &Open) -> bool {
-    namespaces
+/// The PID namespace among them.
+pub fn pid_namespace(namespaces: &Open) -> Option<RawFd> {
+    let mut pid = namespaces
         .iter()
-        .any(|(namespace, _)| *namespace == Namespace::Pid)
+        .filter(|(namespace, _)| *namespace == Namespace::Pid);
+    pid.next().map(|(_, fd)| fd.as_raw_fd())
 }
 
 /// Opens the namespaces of `target` that are not the agent's own: all of them, or those in `only`.

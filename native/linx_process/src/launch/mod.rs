@@ -128,7 +128,6 @@ fn launch_with(
         None
     };
     let inherits_orphans = request.inherits_orphans();
-    let dies = request.orphan == Leftover::Kill;
     let few = ends.passed.iter().all(|fd| fd.as_raw_fd() < LASTING);
     let mut job = Job {
         main: Plan {
@@ -138,14 +137,15 @@ fn launch_with(
             origin: request.origin,
             cwd: request.cwd,
             no_new_privs: request.no_new_privs,
-            dies_with_parent: dies,
+            dies_with_parent: request.orphan == Leftover::Kill,
             open_files: means.open_files,
             channel,
             report: page.report(),
         },
         namespaces: 0,
         inherits_orphans,
-        dies_with: dies.then(|| nix::unistd::getpid().as_raw()),
+        dies_with: Some(nix::unistd::getpid().as_raw()),
+        pid_namespace: None,
         shared_below: few.then_some(LASTING),
         in_our_memory: false,
         bell: means.bell.as_raw_fd(),
@@ -167,12 +167,14 @@ fn launch_with(
         Where::Of { target, only } => {
             let namespaces = enter::open_namespaces(*target, only.as_deref())
                 .map_err(|failure| (failure, exit_code::CLONE))?;
-            let elsewhere = enter::is_pid_namespace_among(&namespaces);
+            let elsewhere = inherits_orphans && enter::pid_namespace(&namespaces).is_some();
             if elsewhere {
                 // Should the subreaper be killed, the agent has to find what the workload has started,
                 // which it can only below a living one.
                 job.main.dies_with_parent = false;
                 job.dies_with = None;
+            } else {
+                job.pid_namespace = enter::pid_namespace(&namespaces);
             }
             let entering = enter::enter(&namespaces, job);
             ends.passed.extend(namespaces.into_iter().map(|(_, fd)| fd));
@@ -192,7 +194,7 @@ fn message_channel() -> Result<(OwnedFd, OwnedFd), Failure> {
         SockFlag::SOCK_CLOEXEC,
     )
     .and_then(|(ours, theirs)| {
-        let ours = fds::raise(ours, LASTING)?;
+        let ours = fds::raise(ours, LASTING);
         fcntl(ours.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         Ok((ours, theirs))
     })

@@ -52,7 +52,7 @@ impl Pty {
             .map_err(Stage::PtSetup.failed())?;
         let workloads = tty::open_slave(master.as_fd()).map_err(Stage::PtsOpen.failed())?;
         let slave = fds::duplicate(&workloads, LASTING).map_err(Stage::PtsOpen.failed())?;
-        let master = fds::raise(master.into(), LASTING).map_err(Stage::PosixOpenPt.failed())?;
+        let master = fds::raise(master.into(), LASTING);
         let pty = Pty {
             master,
             _slave: slave,

@@ -111,17 +111,25 @@ pub fn duplicate_onto(fd: RawFd, standard: RawFd) -> Result<(), Errno> {
     unsafe { call(libc::SYS_dup3, [fd as usize, standard as usize, 0]) }.map(drop)
 }
 
-/// The same descriptor under a number that is no less than `least`: `EMFILE`.
-pub fn raise(fd: OwnedFd, least: RawFd) -> Result<OwnedFd, Errno> {
+/// The same descriptor under a number that is no less than `least`, or as it is if none of them is to be had.
+pub fn raise(fd: OwnedFd, least: RawFd) -> OwnedFd {
     if fd.as_raw_fd() >= least {
-        Ok(fd)
+        fd
     } else {
-        duplicate(&fd, least)
+        duplicate_from(&fd, least).unwrap_or(fd)
     }
 }
 
-/// The same open file under another number, no less than `least` (`F_DUPFD_CLOEXEC`): `EMFILE`.
+/// The same open file under another number, no less than `least` if the limit allows: `EMFILE`.
 pub fn duplicate(fd: &OwnedFd, least: RawFd) -> Result<OwnedFd, Errno> {
+    match duplicate_from(fd, least) {
+        Err(Errno::EINVAL) => duplicate_from(fd, 0),
+        other => other,
+    }
+}
+
+/// `F_DUPFD_CLOEXEC`: `EMFILE`, and `EINVAL` when `least` is beyond the limit.
+fn duplicate_from(fd: &OwnedFd, least: RawFd) -> Result<OwnedFd, Errno> {
     // SAFETY: integers only.
     let copy = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, least) };
     super::check(copy.into())?;

@@ -3,6 +3,7 @@
 use super::direct::call;
 use nix::errno::Errno;
 use std::ffi::CStr;
+use std::os::fd::RawFd;
 
 /// `getpid(2)`, in the caller's own PID namespace.
 pub fn id() -> libc::pid_t {
@@ -26,6 +27,12 @@ pub fn lead_session() -> Result<(), Errno> {
 pub fn lead_group() -> Result<(), Errno> {
     // SAFETY: integers only.
     unsafe { call(libc::SYS_setpgid, [0, 0]) }.map(drop)
+}
+
+/// `setns(2)`: a PID namespace is entered by the children made from now on. `EPERM`, `EINVAL`.
+pub fn enter(namespace: RawFd) -> Result<(), Errno> {
+    // SAFETY: integers only.
+    unsafe { call(libc::SYS_setns, [namespace as usize, 0]) }.map(drop)
 }
 
 /// `chdir(2)`: `ENOENT`, `EACCES`, `ENOTDIR`, …

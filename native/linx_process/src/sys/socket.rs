@@ -39,7 +39,7 @@ pub fn write(fd: RawFd, bytes: &[u8]) -> Result<usize, Errno> {
 }
 
 /// A stream socket connected to the Unix socket at `path`, close-on-exec. `ENAMETOOLONG` for a path that
-/// does not fit, and the errors of `connect(2)`.
+/// does not fit, `EINVAL` for an empty one, and the errors of `connect(2)`.
 pub fn connect_unix(path: &CStr) -> Result<RawFd, Errno> {
     // SAFETY: all zeroes are an address without a path.
     let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
@@ -54,7 +54,9 @@ pub fn connect_unix(path: &CStr) -> Result<RawFd, Errno> {
     let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
     // SAFETY: integers only.
     let fd = unsafe { call(libc::SYS_socket, [libc::AF_UNIX as usize, kind as usize, 0]) }?;
-    let length = std::mem::offset_of!(libc::sockaddr_un, sun_path) + bytes.len() + 1;
+    // An empty path is no address; with the zero behind it it would be an abstract one.
+    let end = if bytes.is_empty() { 0 } else { bytes.len() + 1 };
+    let length = std::mem::offset_of!(libc::sockaddr_un, sun_path) + end;
     let pointer = std::ptr::from_ref(&address) as usize;
     // SAFETY: reads an address of this length.
     unsafe { call(libc::SYS_connect, [fd, pointer, length]) }?;
