@@ -13,7 +13,7 @@ use crate::reap::tree::{self, Search};
 use crate::session::{exit_code, Input};
 use crate::sys::block::Blocks;
 use crate::sys::process::{self, Limit};
-use crate::sys::wait;
+use crate::sys::{pidfd, wait};
 use crate::wire::decode::Addressed;
 use crate::wire::{address, decode, Event, Failure, Id, Inbound, Reply, Request, Stage};
 use control::{Control, Received};
@@ -150,7 +150,13 @@ impl<'a> Host<'a> {
 
     fn run_only(&mut self, request: Request) -> i32 {
         self.requested(ONLY, request);
-        self.run()
+        let code = self.run();
+        // What has no use any more shall not outlive us.
+        for left in self.left.values() {
+            let _ = pidfd::send_signal(left.child.pidfd.as_fd(), libc::SIGKILL);
+            wait::await_end(left.child.pidfd.as_fd());
+        }
+        code
     }
 
     fn run(&mut self) -> i32 {

@@ -56,9 +56,9 @@ fn copy(
     // `pidfd` outlives the call and is only written by it.
     let result = unsafe { libc::syscall(libc::SYS_clone3, &arguments, SIZE) };
     let pid = match check(result) {
-        // SAFETY: as above. A null stack means "continue on a copy of mine";
-        // the remaining arguments are not looked at with these flags.
         Err(Errno::ENOSYS) => {
+            // SAFETY: as above. A null stack means "continue on a copy of mine";
+            // the remaining arguments are not looked at with these flags.
             check(unsafe { libc::syscall(libc::SYS_clone, flags, 0, address, 0, 0) })
         }
         other => other,
