@@ -6,7 +6,7 @@
 
 use super::tree::{self, Root, Search};
 use crate::subreaper;
-use crate::sys::wait;
+use crate::sys::wait::{self, Children};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -121,6 +121,15 @@ impl Sweep {
             Root::Below(_) => true,
             Root::Strays => {
                 // Nobody else reaps what we have inherited.
+                while let Children::Dead(pid) = wait::peek() {
+                    if known.contains(&pid) {
+                        break;
+                    }
+                    wait::reap_pid(pid);
+                }
+                if known.is_empty() {
+                    return wait::peek() != Children::None;
+                }
                 let strays = tree::strays(self.search, known);
                 strays.iter().for_each(|pid| wait::reap_pid(*pid));
                 !tree::strays(self.search, known).is_empty()
