@@ -49,6 +49,7 @@ pub struct Job {
 pub fn run(job: &Job) -> Infallible {
     let watch = Watch {
         report: job.main.report,
+        holds_more: needed(job).iter().any(Option::is_some),
         bell: job.bell,
         id: job.id,
     };
@@ -64,8 +65,7 @@ fn begin(job: &Job) -> Result<libc::pid_t, Failure> {
         fds::unshare_below(end).map_err(Stage::Closing.failed())?;
     }
     // What is open beside is other sessions', and their ends have to be seen.
-    let needed = [job.main.channel, job.main.slave, job.pid_namespace];
-    keep_only(job.bell, needed).map_err(Stage::Closing.failed())?;
+    keep_only(job.bell, needed(job)).map_err(Stage::Closing.failed())?;
     process::set_name(NAME).map_err(Stage::Subreaper.failed())?;
     if job.inherits_orphans {
         process::inherit_orphans().map_err(Stage::Subreaper.failed())?;
@@ -94,6 +94,11 @@ fn begin_main(plan: &Plan) -> Infallible {
     child::run(plan)
 }
 
+/// What is to be open beside the bell.
+fn needed(job: &Job) -> [Option<RawFd>; 3] {
+    [job.main.channel, job.main.slave, job.pid_namespace]
+}
+
 fn keep_only(bell: RawFd, more: [Option<RawFd>; 3]) -> Result<(), Errno> {
     let [first, second, third] = more.map(|fd| fd.unwrap_or(bell));
     fds::close_all_but(&mut [bell, first, second, third])
@@ -104,6 +109,8 @@ fn keep_only(bell: RawFd, more: [Option<RawFd>; 3]) -> Result<(), Errno> {
 #[derive(Clone, Copy)]
 struct Watch {
     report: Report,
+    /// Whether more is open than the bell.
+    holds_more: bool,
     bell: RawFd,
     id: Id,
 }
@@ -114,7 +121,10 @@ impl Watch {
             self.report.set_execed();
             self.ring();
         }
-        let _ = keep_only(self.bell, [None; 3]);
+        if self.holds_more {
+            // The ends that were the main process's.
+            let _ = keep_only(self.bell, [None; 3]);
+        }
         while let Ok((pid, death)) = wait::await_ended() {
             if pid != main {
                 wait::reap_pid(pid);
@@ -123,10 +133,12 @@ impl Watch {
             // Before it is reaped, so that its pid is still its own as long as the agent uses it.
             self.report.bury(death);
             wait::reap_pid(pid);
-            // If nothing else is left, our own end says so.
-            if wait::peek() != Children::None {
-                self.ring();
+            if wait::peek() == Children::None {
+                // Our own end says so.
+                return;
             }
+            self.report.set_others_left();
+            self.ring();
         }
     }
 

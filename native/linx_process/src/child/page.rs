@@ -22,6 +22,7 @@ const READY: usize = 4;
 const EXECED: usize = 5;
 const GONE: usize = 6;
 const NUMBER: usize = 7;
+const OTHERS: usize = 8;
 
 /// In `GONE`: how it ended, with what in `NUMBER`.
 const EXITED: i32 = 1;
@@ -110,6 +111,15 @@ impl Report {
             SIGNALED => Some(Death::Signaled(self.get(NUMBER))),
             _ => None,
         }
+    }
+
+    /// The main process has left others.
+    pub fn set_others_left(self) {
+        self.set(OTHERS, 1);
+    }
+
+    pub fn are_others_left(self) -> bool {
+        self.get(OTHERS) != 0
     }
 
     fn get(self, cell: usize) -> i32 {

@@ -152,9 +152,10 @@ impl Family {
             self.execed = true;
             inputs.push(Input::Execed);
             self.released(world);
-            self.pin_main(world);
         }
-        if let (Some(death), false) = (self.report.death(), self.gone) {
+        // Whether it has left others is told next, or by the subreaper's own end.
+        let settled = self.report.are_others_left() || self.subreaper.is_none();
+        if let (Some(death), true, false) = (self.report.death(), settled, self.gone) {
             self.gone(death, inputs, world);
         }
     }
@@ -212,11 +213,19 @@ impl Family {
         Some(Child { pid, pidfd })
     }
 
-    /// Its end is watched, too: if somebody traces it, the subreaper does not hear of it.
-    fn pin_main(&mut self, world: &mut World) {
+    fn pin_main(&mut self) {
         if self.main.is_none() && !self.elsewhere {
             self.main = self.report.main().and_then(|pid| self.pin(pid));
         }
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.execed && !self.gone
+    }
+
+    /// Watches the end of the main process, too: if somebody traces it, the subreaper does not hear of it.
+    pub fn watch_main(&mut self, world: &mut World) {
+        self.pin_main();
         if let Some(main) = &self.main {
             let _ = self.watch(Part::Main, &main.pidfd, world);
         }
@@ -230,10 +239,6 @@ impl Family {
         }
         self.look(inputs, world);
         !self.gone
-    }
-
-    pub fn is_gone(&self) -> bool {
-        self.gone
     }
 
     fn gone(&mut self, death: Death, inputs: &mut Vec<Input>, world: &mut World) {
@@ -302,7 +307,9 @@ impl Family {
         }
     }
 
-    pub fn signal(&self, signal: libc::c_int, reach: Reach) -> Result<(), Errno> {
+    /// `ESRCH` when the main process has ended.
+    pub fn signal(&mut self, signal: libc::c_int, reach: Reach) -> Result<(), Errno> {
+        self.pin_main();
         match (reach, &self.main) {
             (_, None) => Err(Errno::ESRCH),
             (Reach::Process, Some(main)) => pidfd::send_signal(main.pidfd.as_fd(), signal),
@@ -335,7 +342,8 @@ impl Family {
     }
 
     /// SIGTERM to everybody. Returns whether the main process can get it.
-    pub fn terminate(&self) -> bool {
+    pub fn terminate(&mut self) -> bool {
+        self.pin_main();
         if let (1, Some(main)) = (self.child_pid, &self.main) {
             if !tree::handles_sigterm(main.pid) {
                 return false;

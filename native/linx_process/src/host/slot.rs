@@ -17,6 +17,8 @@ use nix::sys::epoll::EpollFlags;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+/// A main process that has run for so long is watched itself, not only by its subreaper. Most have ended by then.
+const BRIEFLY: Duration = Duration::from_millis(50);
 /// How long the end of a main process may stay unknown to its parent before it must be that somebody
 /// traces it.
 const TRACED: Duration = Duration::from_millis(50);
@@ -34,6 +36,8 @@ pub struct Slot {
     sweeps_later: bool,
     /// When a main process that has been killed should be dead.
     doomed: Option<Instant>,
+    /// When to have the main process watched.
+    brief: Option<Instant>,
     /// When to look again whether the subreaper knows that the main process has ended.
     traced: Option<Instant>,
     exit_code: Option<i32>,
@@ -59,6 +63,7 @@ impl Slot {
             behind_strays: Vec::new(),
             sweeps_later: false,
             doomed: None,
+            brief: None,
             traced: None,
             exit_code: None,
         }
@@ -103,7 +108,7 @@ impl Slot {
     /// When [`Slot::turn`] has something to do although nothing happens.
     pub fn deadline(&self) -> Option<Instant> {
         let sweep = self.sweep.as_ref().map(|(_, due)| *due);
-        [self.timer, self.doomed, self.traced, sweep]
+        [self.timer, self.doomed, self.brief, self.traced, sweep]
             .into_iter()
             .flatten()
             .min()
@@ -118,8 +123,10 @@ impl Slot {
         let mut inputs = VecDeque::from(inputs);
         let mut effects = Vec::new();
         while let Some(input) = inputs.pop_front() {
-            if let Input::Gone(..) = input {
-                self.forget_writes(world);
+            match input {
+                Input::Execed => self.brief = Instant::now().checked_add(BRIEFLY),
+                Input::Gone(..) => self.forget_writes(world),
+                _ => {}
             }
             self.session.handle(input, &mut effects);
             for effect in effects.drain(..) {
@@ -207,11 +214,17 @@ impl Slot {
             self.doomed = None;
             self.stuck(world);
         }
+        if self.brief.is_some_and(|due| due <= now) {
+            self.brief = None;
+            if let Some(family) = self.family.as_mut().filter(|family| family.is_running()) {
+                family.watch_main(world);
+            }
+        }
         if self.traced.is_some_and(|due| due <= now) {
             self.traced = None;
             self.look(world);
-            let gone = self.family.as_ref().is_none_or(Family::is_gone);
-            if !gone && self.session.sweeps_at_the_end() {
+            let running = self.family.as_ref().is_some_and(Family::is_running);
+            if running && self.session.sweeps_at_the_end() {
                 // Whoever traces it may be a process of its own.
                 self.begin_sweep();
             }
@@ -278,7 +291,7 @@ impl Slot {
                 world.answer(call, result);
             }
             Effect::Terminate => {
-                let family = self.family.as_ref()?;
+                let family = self.family.as_mut()?;
                 return (!family.terminate()).then_some(Input::Deaf);
             }
             Effect::Timer(milliseconds) => {
@@ -362,8 +375,8 @@ impl Slot {
         None
     }
 
-    fn signal(&self, signal: libc::c_int, reach: Reach) -> Result<(), Errno> {
-        let family = self.family.as_ref().ok_or(Errno::ESRCH)?;
+    fn signal(&mut self, signal: libc::c_int, reach: Reach) -> Result<(), Errno> {
+        let family = self.family.as_mut().ok_or(Errno::ESRCH)?;
         family.signal(signal, reach)
     }
 
@@ -380,6 +393,7 @@ impl Slot {
         }
         self.timer = None;
         self.doomed = None;
+        self.brief = None;
         self.traced = None;
         self.sweep = None;
         self.exit_code = Some(code);

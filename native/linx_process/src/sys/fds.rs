@@ -111,12 +111,13 @@ pub fn duplicate_onto(fd: RawFd, standard: RawFd) -> Result<(), Errno> {
     unsafe { call(libc::SYS_dup3, [fd as usize, standard as usize, 0]) }.map(drop)
 }
 
-/// The same descriptor under a number that is no less than `least`, or as it is if none of them is to be had.
+/// The same descriptor under a number that is no less than `least`, or as it is if none of them is to be had, or
+/// if it leaves enough room below `least`.
 pub fn raise(fd: OwnedFd, least: RawFd) -> OwnedFd {
-    if fd.as_raw_fd() >= least {
-        fd
-    } else {
-        duplicate_from(&fd, least).unwrap_or(fd)
+    let crowds = (least / 2..least).contains(&fd.as_raw_fd());
+    match crowds.then(|| duplicate_from(&fd, least)) {
+        Some(Ok(raised)) => raised,
+        _ => fd,
     }
 }
 
