@@ -31,6 +31,10 @@ use std::time::Instant;
 use terminal::Listening;
 use world::{Left, World};
 
+/// When many sessions have something to do at the same time, so many have their turn before it is looked what else
+/// has happened: a sweep may take a while, and what it waits for is an event.
+const AT_ONCE: usize = 32;
+
 /// The one session of an agent that has only one.
 const ONLY: Id = 0;
 
@@ -236,7 +240,7 @@ impl<'a> Host<'a> {
         }
         let now = Instant::now();
         let due = self.due.iter().take_while(|(due, _)| *due <= now);
-        self.stirred.extend(due.map(|(_, id)| *id));
+        self.stirred.extend(due.take(AT_ONCE).map(|(_, id)| *id));
     }
 
     /// Has the session's terminal watched for what can be done with it now.

@@ -122,7 +122,7 @@ impl Poller {
             let left = left + Duration::from_micros(999);
             EpollTimeout::try_from(left).unwrap_or(EpollTimeout::MAX)
         });
-        let mut events = [EpollEvent::empty(); 64];
+        let mut events = [EpollEvent::empty(); 256];
         let count = self.epoll.wait(&mut events, timeout).unwrap_or(0);
         let ready = |event: &EpollEvent| {
             Some(Ready {
