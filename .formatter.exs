@@ -1,6 +1,7 @@
 [
   inputs: [
     "{mix,.formatter}.exs",
+    "bench/**/*.exs",
     "{lib,test}/**/*.{ex,exs}",
     "examples/*.exs",
     "examples/*/{mix,.formatter}.exs",

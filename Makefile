@@ -6,6 +6,8 @@
 #   make conformance        the wire protocol from C, with our agent and the C agent (part of make test)
 #   make faults             how long it takes until nothing is left, whatever fails, ROUNDS (1) times each
 #   make stress             the races, many rounds, while the scheduling is shaken
+#   make bench              how fast it is beside its peers and the floor; ROWS="true pty" for some rows, QUICK=1 for
+#                           a minute's worth, LINX_BENCH_PEERS for where other peers are
 #   make soak               100,000 sessions, and what is left of them; SESSIONS=2000 for a minute's worth
 #   make sanitize           make conformance, and the Rust tests without system calls, under AddressSanitizer
 #   make lint               formatting, clippy, and no warning anywhere
@@ -26,7 +28,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 FUZZ_SECONDS ?= 600
 ROUNDS ?= 1
 
-.PHONY: help demo test test-unprivileged conformance faults stress soak sanitize lint fuzz miri audit setup clean
+.PHONY: help demo test test-unprivileged conformance faults stress bench soak sanitize lint fuzz miri audit setup clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -59,6 +61,11 @@ faults:
 
 stress: setup
 	bin/stress
+
+# bench/README.md says more about the variables.
+bench:
+	@bin/setup bench
+	$(MAKE) -C bench run
 
 soak: setup
 	MIX_ENV=test mix run test/soak/soak.exs

@@ -1,0 +1,30 @@
+defmodule Bench.Peers.MuonTrap do
+  @moduledoc false
+
+  alias Bench.Peers
+  alias Bench.Peers.{Paths, Peer}
+
+  @name "MuonTrap"
+
+  # The module, when there is one, else its program alone behind a port.
+  def peers do
+    case Paths.application(:muontrap) do
+      {:ok, version} -> [%Peer{name: @name, run: &run/2, version: version}]
+      {:error, _} -> [program_alone()]
+    end
+  end
+
+  defp run([program | args], _opts) do
+    {_output, 0} = apply(MuonTrap, :cmd, [program, args])
+  end
+
+  defp program_alone do
+    case Paths.program("muontrap") do
+      {:ok, path} ->
+        %Peer{name: @name, run: fn argv, _opts -> Peers.run_port([path, "--" | argv]) end}
+
+      {:error, why} ->
+        {:not_run, @name, why}
+    end
+  end
+end
