@@ -26,9 +26,10 @@ defmodule Linx do
   ## What it stands on
 
   `clone`, `setns`, `fork` and `exec` corrupt a virtual machine of many threads, so they never run
-  in the BEAM. A small port binary written in Rust, the *agent*, does them: one for each session,
-  built by `mix compile` and found in Linx's `priv` directory. The environment variable `LINX_AGENT`
-  names another one.
+  in the BEAM. A small port binary written in Rust, the *agent*, does them, for many sessions at a
+  time or for one, see "Agents" in `Linx.Process`. It is built by `mix compile` and found in Linx's
+  `priv` directory. The environment variable `LINX_AGENT` names another one, for the agents that are
+  started from then on.
 
   Fresh namespaces other than `:user` need `CAP_SYS_ADMIN`, so run the BEAM as root for them. All
   else works without privileges.

@@ -2,6 +2,12 @@
 # make no namespaces either.
 {why, status} = System.cmd("unshare", ["--net", "true"], stderr_to_stdout: true)
 
+# Whether sessions share agents, unless a test says which it is about: LINX_TEST_AGENT=dedicated makes
+# each have its own.
+agent = System.get_env("LINX_TEST_AGENT", "host")
+true = agent in ["host", "dedicated"]
+Application.put_env(:linx, :agent, String.to_atom(agent))
+
 # On a busy machine a message may take its time.
 ExUnit.start(assert_receive_timeout: 10_000)
 

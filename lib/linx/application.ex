@@ -1,10 +1,13 @@
 defmodule Linx.Application do
   @moduledoc false
 
+  # Starts no process outside the BEAM: that waits for a session.
+
   use Application
 
   @impl true
   def start(_type, _args) do
-    Supervisor.start_link([Linx.Process.Remains], strategy: :one_for_one, name: Linx.Supervisor)
+    children = [Linx.Process.Remains, Linx.Agent.Hosts]
+    Supervisor.start_link(children, strategy: :one_for_one, name: Linx.Supervisor)
   end
 end

@@ -19,7 +19,8 @@ defmodule Linx.Process do
   The child is born in the namespaces that were asked for, and stops there before it becomes the
   program. While it waits the host can prepare its place: move a network interface into its
   namespace, write its uid map, put it in a cgroup. Then `proceed/1` lets it run, or `abort/1` takes
-  it away without a trace. With `auto_proceed: true` it does not wait.
+  it away without a trace. With `auto_proceed: true` it does not stop there, and whoever comes to abort
+  it is most likely late.
 
   Commands may come early. A signal waits for the program to run, an abort for the child to be
   parked, and an abort beats both a signal and a `proceed/1` that wait with it.
@@ -60,6 +61,34 @@ defmodule Linx.Process do
   answer `wait/1` and `info/1`, until `stop/1` or the end of what it is linked to. With
   `linger: false`, the default under a supervisor, it stops at once, see `child_spec/1`.
 
+  ## Agents
+
+  What starts the workload, and waits for it, is an *agent*, a process outside the BEAM. By default
+  sessions share a few of them, the *hosts*, each of which serves any number of sessions. A host is
+  started when the first session needs it, and stays for the next one, which starts several times
+  faster for it. Sessions of a host do not hold each other up, and end one by one.
+
+  With `agent: :dedicated` a session has an agent of its own. The difference shows when an agent
+  ends that should not: a host that is killed takes all its sessions along, which then end with
+  `:agent_died`, while a dedicated agent has only one. So a session that is to leave anything alive
+  then, with `orphan: :leave` or `descendants: :leave`, has an agent of its own whatever it asks for.
+
+  | what dies | with it die |
+  |---|---|
+  | a session, or what it is linked to | its workload, with everything that has started |
+  | a dedicated agent | its session's workload, likewise |
+  | a host, the process in the BEAM that has its port, or the application `:linx` | the workloads of all its sessions |
+  | the BEAM | all of them |
+
+  A workload has the environment and the directory that the BEAM has when the session starts,
+  whichever agent it gets. The application's environment says how it is by default:
+
+      config :linx,
+        agent: :host,     # or :dedicated
+        hosts: 4          # by default one for each scheduler, but no more than 4
+
+  Without the application `:linx` every agent is a dedicated one.
+
   ## Options
 
   Of `spawn/1`, `start_link/1` and `enter/2`; only `:argv` is required.
@@ -89,6 +118,7 @@ defmodule Linx.Process do
       `:kill` (the default) or `:leave`;
     * `:grace` – how many milliseconds a workload has between SIGTERM and SIGKILL when its session is
       stopped; 2000 by default;
+    * `:agent` – `:host` or `:dedicated`, see [Agents](#module-agents);
     * `:name` – a name for the session, as `GenServer.start_link/3` takes it.
 
   ## Errors
@@ -139,6 +169,7 @@ defmodule Linx.Process do
           | {:descendants, :kill | :leave}
           | {:orphan, :kill | :leave}
           | {:grace, non_neg_integer}
+          | {:agent, :host | :dedicated}
           | {:name, GenServer.name()}
 
   @typedoc "How a session has ended."
@@ -163,7 +194,7 @@ defmodule Linx.Process do
     * `:argv_required`, `{:bad_argv, argv}`, and in the same way `{:bad_namespaces, unknown}`,
       `{:bad_env, element}`, `{:bad_cwd, _}`, `{:bad_stdio, _}`, `{:bad_owner, _}`, `{:bad_name, _}`,
       `{:bad_linger, _}`, `{:bad_auto_proceed, _}`, `{:bad_no_new_privs, _}`, `{:bad_orphan, _}`,
-      `{:bad_descendants, _}`, `{:bad_grace, _}`;
+      `{:bad_descendants, _}`, `{:bad_grace, _}`, `{:bad_agent, _}`;
     * `{:bad_option, key}` – there is no such option;
     * `{:bad_options, term}` – this is no keyword list;
     * `{:already_started, pid}` – the `:name` is taken;
@@ -228,7 +259,8 @@ defmodule Linx.Process do
   @doc """
   Takes the child away from the checkpoint: the program never runs, and the session ends `:aborted`.
 
-  Before `:ready` it is remembered, and beats a `proceed/1` and signals that are remembered with it.
+  Before `:ready` it is remembered, and beats a `proceed/1` and signals that are remembered with it. A
+  child with `auto_proceed: true` it takes away only if it comes before that one has been born.
 
       :ok = Linx.Process.abort(session)
       {:ok, :aborted} = Linx.Process.wait(session)

@@ -4,8 +4,9 @@ defmodule Linx.Test.Footprint do
   # What a session takes of the machine besides processes: ports and descriptors of the BEAM, control
   # groups, terminals.
 
-  @doc "What is in use now."
+  @doc "What is in use now. Hosts stay, and are a part of it."
   def take do
+    Linx.Test.Helpers.warm_up()
     %{ports: Port.list(), descriptors: descriptors(), cgroups: cgroups()}
   end
 

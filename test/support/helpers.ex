@@ -147,13 +147,71 @@ defmodule Linx.Test.Helpers do
     end
   end
 
-  @doc "The pids of the agents and guardians of all sessions, zombies among them."
-  def agents, do: agents_below(forker())
+  @doc "The pid of the agent of a workload with this pid."
+  def agent_of(host_pid) do
+    host_pid |> ancestors() |> Enum.find(&(comm(&1) != "linx_subreaper"))
+  end
+
+  @doc "The pids of a process's ancestors, the nearest first."
+  def ancestors(pid) do
+    pid |> Stream.iterate(&parent/1) |> Stream.drop(1) |> Stream.take_while(&(&1 > 0))
+  end
+
+  @doc """
+  The pids of all that the agents consist of, zombies among them. Hosts, which stay, do not count, but
+  what they have started for their sessions does.
+  """
+  def agents, do: agents_below(forker()) -- hosts()
 
   defp agents_below(pid) do
     name = Linx.Agent.Binary.path() |> Path.basename() |> String.slice(0, 15)
-    agents = for child <- children(pid), comm(child) == name, do: [child | agents_below(child)]
+
+    agents =
+      for child <- children(pid),
+          comm(child) in [name, "linx_subreaper"],
+          do: [child | agents_below(child)]
+
     List.flatten(agents)
+  end
+
+  @doc "The pids of the guardians and agents that are hosts of this BEAM."
+  def hosts do
+    for port <- host_ports(), {:os_pid, guardian} <- [Port.info(port, :os_pid)] do
+      [guardian | children(guardian)]
+    end
+    |> List.flatten()
+  end
+
+  @doc "The ports of this BEAM but those of hosts, which stay."
+  def ports, do: Port.list() -- host_ports()
+
+  @doc "The ports of hosts."
+  def host_ports do
+    hosts = for {_index, _load, host, _witness} <- :ets.tab2list(Linx.Agent.Hosts), do: host
+
+    for port <- Port.list(),
+        {:connected, pid} <- [Port.info(port, :connected)],
+        pid in hosts,
+        do: port
+  end
+
+  @doc "Makes all hosts be there, so that nothing is left of a session but what was there before."
+  def warm_up do
+    hosts = :ets.tab2list(Linx.Agent.Hosts)
+
+    if Application.fetch_env!(:linx, :agent) == :host and length(host_ports()) < length(hosts) do
+      # As many at a time as there are hosts have one each.
+      sessions =
+        for _host <- hosts do
+          {:ok, session} = Linx.Process.spawn(argv: ["/bin/true"], owner: nil)
+          session
+        end
+
+      eventually(fn -> length(host_ports()) == length(hosts) end)
+      Enum.each(sessions, &Linx.Process.stop/1)
+    end
+
+    :ok
   end
 
   @doc "A field of /proc/<pid>/status."

@@ -4,7 +4,7 @@ defmodule Linx.Test.Race do
   # Calls that run against each other, again and again, each time a little earlier or later.
 
   import ExUnit.Assertions
-  import Linx.Test.Helpers, only: [agents: 0, mark: 0, processes: 1]
+  import Linx.Test.Helpers, only: [agents: 0, mark: 0, ports: 0, processes: 1, warm_up: 0]
 
   alias Linx.Process.Error
 
@@ -20,15 +20,16 @@ defmodule Linx.Test.Race do
   """
   def watch(_context) do
     # Those of the test before may take their time.
+    warm_up()
     until(fn -> agents() == [] end)
     mark = mark()
     ExUnit.Callbacks.on_exit(fn -> until(fn -> processes(mark) == [] and agents() == [] end) end)
-    %{mark: mark, ports: length(Port.list()), processes: length(Process.list())}
+    %{mark: mark, ports: length(ports()), processes: length(Process.list())}
   end
 
   @doc "Asserts that nothing is left in the BEAM. To be called as the last thing of a test."
   def assert_as_before(%{ports: ports, processes: processes}) do
-    until(fn -> length(Port.list()) <= ports end)
+    until(fn -> length(ports()) <= ports end)
     until(fn -> length(Process.list()) <= processes end)
     assert {:messages, []} = Process.info(self(), :messages)
   end

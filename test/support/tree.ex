@@ -54,7 +54,8 @@ defmodule Linx.Test.Tree do
     # A shell that waits reaps what it inherits, too, as pid 1 should.
     argv = ["/bin/sh", "-c", "while :; do sleep 0.1; done"]
     opts = [namespaces: namespaces, stdio: :devnull, owner: nil, auto_proceed: true]
-    {:ok, session} = P.spawn([argv: argv] ++ opts)
+    # It has nothing to do with what happens to the agents of others.
+    {:ok, session} = P.spawn([argv: argv, agent: :dedicated] ++ opts)
     eventually(fn -> P.info(session).stage == :running end)
     {:ok, host_pid} = P.host_pid(session)
     host_pid
@@ -108,14 +109,29 @@ defmodule Linx.Test.Tree do
     # workload that may outlive its agent has no guardian.
     above = host_pid |> ancestors() |> Enum.take_while(&(not beam?(&1)))
     agents = Enum.take(above, if(tree.opts[:orphan] == :leave, do: -1, else: -2))
-    seen = identify([host_pid | descendants(hd(agents), families())] ++ processes(tree.mark))
-    %{tree | seen: seen, agents: identify(agents)}
+    # A host has the descendants of others, too.
+    top = if host?(hd(agents)), do: Enum.at([host_pid | above -- agents], -1), else: hd(agents)
+    subreapers = above -- agents
+    ours = [host_pid | subreapers] ++ descendants(top, families()) ++ processes(tree.mark)
+
+    # What may outlive its agent has a subreaper that does not.
+    if tree.opts[:orphan] == :leave,
+      do: %{
+        tree
+        | seen: identify(Enum.reject(ours, &(&1 in subreapers))),
+          agents: identify(agents ++ subreapers)
+      },
+      else: %{tree | seen: identify(ours), agents: identify(agents)}
+  end
+
+  defp host?(agent) do
+    agent in hosts() or File.read!("/proc/#{agent}/cmdline") =~ "\0--host\0"
   end
 
   @doc "The main process."
   def main(%{seen: [{pid, _born} | _]}), do: pid
 
-  @doc "The agent that is the parent of the workload."
+  @doc "The agent of the workload."
   def agent(%{agents: [{pid, _born} | _guardian]}), do: pid
 
   @doc "The process that the BEAM knows as its port."
@@ -169,7 +185,18 @@ defmodule Linx.Test.Tree do
 
   @doc "Those of the processes that it knows which are still there, zombies and agents among them."
   def remaining(tree) do
-    Enum.filter(tree.seen, &exists?/1) ++ Enum.filter(tree.agents, &remains?/1)
+    Enum.filter(tree.seen, &exists?/1) ++ remaining_agents(tree)
+  end
+
+  @doc "Whether no agent of it is left, but for a host that is still in use."
+  def agents_gone?(tree), do: remaining_agents(tree) == []
+
+  # A host is to be there after one of its sessions, but not when it has lost its port.
+  defp remaining_agents(tree) do
+    with [_ | _] = agents <- Enum.filter(tree.agents, &remains?/1) do
+      hosts = hosts()
+      Enum.reject(agents, fn {pid, _born} -> pid in hosts end)
+    end
   end
 
   @doc "Whether all processes that were there when it was complete are alive."
@@ -191,7 +218,7 @@ defmodule Linx.Test.Tree do
     ours = if tree.opts[:orphan] == :leave, do: &remains?/1, else: &exists?/1
     await_empty(fn -> Enum.filter(tree.seen, ours) end, deadline)
     await_empty(fn -> identify(processes(tree.mark)) end, deadline)
-    await_empty(fn -> Enum.filter(tree.agents, &remains?/1) end, deadline)
+    await_empty(fn -> remaining_agents(tree) end, deadline)
   end
 
   @doc """
@@ -211,6 +238,8 @@ defmodule Linx.Test.Tree do
       end
 
     code = """
+    {:ok, _started} = Application.ensure_all_started(:linx)
+    Application.put_env(:linx, :agent, #{inspect(Application.fetch_env!(:linx, :agent))})
     {:ok, session} = Linx.Process.#{function}(#{args})
     look = fn -> Process.sleep(5) && Linx.Process.info(session) end
     info = Enum.find(Stream.repeatedly(look), fn info -> #{reached} end)
@@ -276,11 +305,6 @@ defmodule Linx.Test.Tree do
   # One that has lost its parent is reaped by pid 1 of the machine, in its own time.
   defp remains?({pid, _born} = process) do
     exists?(process) and not (stat(pid) == "Z" and stat_field(pid, 1) == "1")
-  end
-
-  # The nearest first.
-  defp ancestors(pid) do
-    pid |> Stream.iterate(&parent/1) |> Stream.drop(1) |> Stream.take_while(&(&1 > 0))
   end
 
   defp beam?(pid), do: comm(pid) == "erl_child_setup"

@@ -3,15 +3,9 @@ defmodule Linx.Agent.Port do
 
   # The port behind which an agent runs: opened, written to, read from, closed.
 
-  alias Linx.Agent.Wire
   alias Linx.Errno
 
-  @type message ::
-          {:event, Wire.event()}
-          | {:exit_status, 0..255}
-          | {:closed, term}
-          | :garbage
-          | :unrelated
+  @type message :: {:frame, binary} | {:exit_status, 0..255} | :closed | :unrelated
 
   # With `:nouse_stdio` the agent speaks on its descriptors 3 and 4, and 0, 1 and 2 are left to the
   # workload. Without the limits a send would suspend the session, or fail, when a large request
@@ -26,24 +20,44 @@ defmodule Linx.Agent.Port do
     busy_limits_msgq: :disabled
   ]
 
-  @doc "Starts the agent at `path`, or tells which error number stands against it."
-  @spec open(Path.t()) :: {:ok, port} | {:error, pos_integer}
-  def open(path) do
-    {:ok, Port.open({:spawn_executable, path}, @options)}
+  # A process that ends is looked after this often, in ms.
+  @interval 1
+
+  @doc """
+  Starts the agent at `path`, or tells which error number stands against it. The options are further
+  ones of `Port.open/2`.
+  """
+  @spec open(Path.t(), keyword) :: {:ok, port} | {:error, pos_integer}
+  def open(path, options \\ []) do
+    {:ok, Port.open({:spawn_executable, path}, @options ++ options)}
   rescue
     error in ErlangError -> {:error, errno(error.original)}
     SystemLimitError -> {:error, errno(:enfile)}
     ArgumentError -> {:error, errno(:einval)}
   end
 
-  @doc "The pid, on the host, of the process behind the port; `:error` when it has ended."
-  @spec os_pid(port) :: {:ok, pos_integer} | :error
+  @doc "The pid, on the host, of the process behind the port; `nil` when it has ended."
+  @spec os_pid(port) :: pos_integer | nil
   def os_pid(port) do
-    with {:os_pid, os_pid} <- Port.info(port, :os_pid), do: {:ok, os_pid}, else: (_ -> :error)
+    with {:os_pid, os_pid} <- Port.info(port, :os_pid), do: os_pid
+  end
+
+  @doc "Returns when the process behind a port has ended, or at the timeout."
+  @spec await_end(os_pid :: pos_integer | nil, timeout) :: :ok
+  def await_end(nil, _timeout), do: :ok
+
+  def await_end(os_pid, timeout) do
+    # Whoever started it reaps it as soon as it ends.
+    if timeout > 0 and File.exists?("/proc/#{os_pid}") do
+      Process.sleep(@interval)
+      await_end(os_pid, timeout - @interval)
+    else
+      :ok
+    end
   end
 
   @doc "Writes a frame. To a closed port nothing is written: the message that tells of it is near."
-  @spec write(port, binary) :: :ok
+  @spec write(port | nil, iodata) :: :ok
   def write(port, frame) do
     Port.command(port, frame)
     :ok
@@ -53,15 +67,9 @@ defmodule Linx.Agent.Port do
 
   @doc "What a message of the process that opened the port says of the port."
   @spec message(port | nil, term) :: message
-  def message(port, {port, {:data, frame}}) do
-    case Wire.decode(frame) do
-      {:ok, event} -> {:event, event}
-      :error -> :garbage
-    end
-  end
-
+  def message(port, {port, {:data, frame}}), do: {:frame, frame}
   def message(port, {port, {:exit_status, status}}), do: {:exit_status, status}
-  def message(port, {:EXIT, port, reason}), do: {:closed, reason}
+  def message(port, {:EXIT, port, _reason}) when is_port(port), do: :closed
   def message(_port, _message), do: :unrelated
 
   @doc "Closes the port, which tells the agent to end its workload and itself."

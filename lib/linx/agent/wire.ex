@@ -23,6 +23,9 @@ defmodule Linx.Agent.Wire do
           | {:cap_set_ambient, mask}
           | {:seccomp_install, binary}
 
+  @typedoc "The number of a session of a host."
+  @type id :: 0..0x7FFF_FFFF
+
   @type errno :: integer
   @type stage :: atom
 
@@ -54,14 +57,31 @@ defmodule Linx.Agent.Wire do
     :cwd,
     :no_new_privs,
     :orphan,
-    :descendants
+    :descendants,
+    :origin
   ]
+
+  # What an agent reads at once. A host that is sent more ends, with all its sessions, and so it is not
+  # sent what a host could not tell whose it is.
+  @max_frame 8 * 1024 * 1024
+  @max_elements 400_000
+
+  # Beside argv and env a request has less than this; and so many bytes are its address.
+  @few_elements 256
+  @address 7
+
+  @emsgsize 90
+  @einval 22
+
+  # The agent allows for twice as many.
+  @max_id 0x7FFF_FFFF
 
   # Terms are decoded with `:safe`, which makes no atoms. Naming the stages here makes them.
   @stages [
             :malformed_request,
             :request_too_big,
             :command_too_big,
+            :congested,
             :sigprocmask,
             :signalfd,
             :epoll,
@@ -89,6 +109,7 @@ defmodule Linx.Agent.Wire do
             :seccomp_install,
             :stdio,
             :chdir,
+            :setrlimit,
             :death_signal,
             :execve,
             :exec_outcome,
@@ -136,11 +157,41 @@ defmodule Linx.Agent.Wire do
           into: %{},
           do: {key, value}
 
+    map = if fields[:auto_proceed], do: Map.put(map, :auto_proceed, true), else: map
     encode({mode, Map.put(map, :causes, true)})
   end
 
-  @doc "A command that needs no answer."
-  @spec command(command) :: binary
+  @doc "The same, unless it is larger than an agent reads; the error is what that one would say."
+  @spec sendable_request(:spawn | :enter, map) :: {:ok, binary} | {:error, errno, stage}
+  def sendable_request(mode, fields) do
+    frame = request(mode, fields)
+
+    cond do
+      too_big?(frame) -> {:error, @emsgsize, :request_too_big}
+      elements(fields) > @max_elements -> {:error, @einval, :malformed_request}
+      true -> {:ok, frame}
+    end
+  end
+
+  @doc "Whether a frame is larger than an agent reads."
+  @spec too_big?(binary) :: boolean
+  def too_big?(frame), do: byte_size(frame) + @address > @max_frame
+
+  defp elements(fields), do: length(fields.argv) + length(fields.env || []) + @few_elements
+
+  @doc "A frame for one of a host's sessions."
+  @spec address(id, binary) :: iodata
+  def address(id, <<131, term::binary>>) do
+    <<131, number::binary>> = encode(id)
+    [<<131, 104, 2>>, number, term]
+  end
+
+  @doc "The greatest number that a session may have."
+  @spec max_id() :: id
+  def max_id, do: @max_id
+
+  @doc "A command that needs no answer; `:hangup` is one for a host."
+  @spec command(command | :hangup) :: binary
   def command(command), do: encode(command)
 
   @doc "A command whose answer will carry `ref`."
@@ -149,8 +200,35 @@ defmodule Linx.Agent.Wire do
 
   @doc "What the agent says in a frame."
   @spec decode(binary) :: {:ok, event} | :error
-  def decode(frame) do
-    frame |> :erlang.binary_to_term([:safe]) |> event()
+  def decode(<<131, term::binary>>), do: with({:ok, :hangup} <- decode_term(term), do: :error)
+  def decode(_other), do: :error
+
+  @doc """
+  What a host says in a frame, and of which session: an event, or that it has hung up. The error is
+  what cannot be understood.
+  """
+  @spec decode_addressed(binary) :: {:ok, id, event | :hangup} | {:error, id} | :error
+  def decode_addressed(<<131, 104, 2, 97, id, term::binary>>), do: decode_of(id, term)
+
+  def decode_addressed(<<131, 104, 2, 98, id::32, term::binary>>) when id <= @max_id,
+    do: decode_of(id, term)
+
+  def decode_addressed(_other), do: :error
+
+  defp decode_of(id, term) do
+    case decode_term(term) do
+      {:ok, event} -> {:ok, id, event}
+      :error -> {:error, id}
+    end
+  end
+
+  # As the agent writes it: what a terminal says in quantities is not copied.
+  defp decode_term(<<104, 2, 119, 7, "pty_out", 109, size::32, bytes::binary-size(size)>>) do
+    {:ok, {:pty_out, bytes}}
+  end
+
+  defp decode_term(term) do
+    <<131, term::binary>> |> :erlang.binary_to_term([:safe]) |> event()
   rescue
     ArgumentError -> :error
   end
@@ -170,6 +248,7 @@ defmodule Linx.Agent.Wire do
   defp event({:status, :exited, code}) when is_integer(code), do: {:ok, {:ended, {:exited, code}}}
   defp event({:status, :signaled, n}) when is_integer(n), do: {:ok, {:ended, {:signaled, n}}}
   defp event({:status, :aborted, _child_pid}), do: {:ok, {:ended, :aborted}}
+  defp event({:status, :hangup}), do: {:ok, :hangup}
   defp event({:error, errno, stage}), do: event({:error, errno, stage, nil})
 
   defp event({:error, errno, stage, cause}) when is_integer(errno) and is_atom(stage) do

@@ -24,6 +24,17 @@ defmodule Linx.Process.Environment do
 
   def resolve(other), do: {:error, other}
 
+  @typedoc "Equal for equal environments of the BEAM, and only for those."
+  @type fingerprint :: binary
+
+  @doc "The fingerprint of the BEAM's environment as it is now."
+  @spec fingerprint() :: fingerprint
+  def fingerprint, do: :os.env() |> :erlang.term_to_binary() |> :erlang.md5()
+
+  @doc "The BEAM's environment as it is now."
+  @spec own() :: [binary]
+  def own, do: entries(own_map())
+
   @doc "The value of `name` in an environment, `nil` when it has none."
   @spec get([binary], binary) :: binary | nil
   def get(env, name) do
@@ -37,12 +48,14 @@ defmodule Linx.Process.Environment do
   defp merge(pairs) do
     case Enum.find(pairs, :none, &(not pair?(&1))) do
       :none ->
-        {:ok, pairs |> Enum.reduce(own(), &put/2) |> Enum.map(fn {k, v} -> k <> "=" <> v end)}
+        {:ok, pairs |> Enum.reduce(own_map(), &put/2) |> entries()}
 
       offending ->
         {:error, offending}
     end
   end
+
+  defp entries(env), do: Enum.map(env, fn {name, value} -> name <> "=" <> value end)
 
   defp put({name, removed}, env) when removed in [nil, false],
     do: Map.delete(env, to_string(name))
@@ -51,7 +64,7 @@ defmodule Linx.Process.Environment do
 
   # `System.get_env/0` takes every environment for UTF-8. With a locale such as C the bytes come as
   # they are, and must go as they came.
-  defp own do
+  defp own_map do
     native = :file.native_name_encoding()
 
     Map.new(:os.env(), fn {name, value} ->

@@ -12,7 +12,7 @@ defmodule Linx.Process.Error do
 
   Two stages are Linx's own: `:agent`, when the agent could not be started or was not understood, and
   `:agent_died`, when it went away without a word. The latter has `errno: :unknown`, and its `:code`
-  is the agent's exit status.
+  is the agent's exit status, or 0 when nobody has seen that.
 
       iex> error = %Linx.Process.Error{stage: :execve, errno: :enoent, code: 2}
       iex> Exception.message(error)

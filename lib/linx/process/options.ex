@@ -26,6 +26,7 @@ defmodule Linx.Process.Options do
     :owner,
     :name,
     :slot,
+    :agent,
     stdio: :inherit,
     no_new_privs: false,
     orphan: :kill,
@@ -55,6 +56,7 @@ defmodule Linx.Process.Options do
     :linger,
     :auto_proceed,
     :grace,
+    :agent,
     :slot
   ]
 
@@ -145,6 +147,8 @@ defmodule Linx.Process.Options do
   def check(:no_new_privs, other), do: {:error, {:bad_no_new_privs, other}}
   def check(:grace, ms) when ms in 0..@max_grace, do: {:ok, ms}
   def check(:grace, other), do: {:error, {:bad_grace, other}}
+  def check(:agent, kind) when kind in [:host, :dedicated], do: {:ok, kind}
+  def check(:agent, other), do: {:error, {:bad_agent, other}}
   # From `child_spec/1`, and no business of users.
   def check(:slot, slot) when is_reference(slot), do: {:ok, slot}
   def check(:slot, _other), do: {:error, {:bad_option, :slot}}
@@ -157,11 +161,13 @@ defmodule Linx.Process.Options do
   defp parse(defaults, opts) do
     with :ok <- known(opts, @keys),
          :ok <- argv_there(opts),
-         {:ok, options} <- fill_in(defaults, opts),
+         {:ok, options} <- fill_in(defaults, opts ++ [agent: default_agent()]),
          {:ok, program} <- Program.find(hd(options.argv), options.env, options.cwd) do
       {:ok, %{options | argv: [program | tl(options.argv)]}}
     end
   end
+
+  defp default_agent, do: Application.get_env(:linx, :agent, :host)
 
   defp argv_there(opts) do
     if Keyword.has_key?(opts, :argv), do: :ok, else: {:error, :argv_required}

@@ -9,26 +9,31 @@ defmodule Linx.Process.Session do
 
   use GenServer
 
-  alias Linx.Agent.{Binary, Port, Wire}
+  alias Linx.Agent
+  alias Linx.Agent.Wire
   alias Linx.Process.{Callers, Error, Info, Options, Remains, Writes}
 
   # How long the agent may take to clean up once the grace is over, in ms.
   @cleaning_up 2_000
 
+  # So many calls the agent is left to answer. Of those that wait for the checkpoint it takes 64.
+  @most_calls 60
+
   @enotty 25
   @eproto 71
+  @emsgsize 90
 
   defstruct [
     :info,
     :owner,
     :linger,
-    :auto_proceed,
     :grace,
-    :port,
+    :agent,
     exit_status: 0,
     stopping: false,
     next_ref: 0,
     calls: %{},
+    commands: :queue.new(),
     callers: Callers.new(),
     writes: Writes.new()
   ]
@@ -74,7 +79,6 @@ defmodule Linx.Process.Session do
       info: %Info{mode: options.mode, pty?: options.stdio == :pty},
       owner: options.owner,
       linger: options.linger,
-      auto_proceed: options.auto_proceed,
       grace: options.grace
     }
 
@@ -85,14 +89,21 @@ defmodule Linx.Process.Session do
   def handle_continue({:open, options}, state) do
     Remains.await_none(options.slot)
 
-    case Port.open(Binary.path()) do
-      {:ok, port} ->
-        with {:ok, os_pid} <- Port.os_pid(port), do: Remains.register(options.slot, os_pid)
-        Port.write(port, Wire.request(options.mode, Map.from_struct(options)))
-        {:noreply, %{state | port: port}}
+    case Agent.open(options) do
+      {:ok, agent} ->
+        # Before there is anything that could be left.
+        Remains.register(options.slot, agent)
+        request(%{state | agent: agent}, options)
 
       {:error, errno} ->
         state |> ended({:error, Error.new(:agent, errno)}) |> closed()
+    end
+  end
+
+  defp request(state, options) do
+    case Agent.request(state.agent, options.mode, Map.from_struct(options)) do
+      {:ok, agent} -> {:noreply, %{state | agent: agent}}
+      {:error, errno, stage} -> state |> ended({:error, Error.new(stage, errno)}) |> abandon()
     end
   end
 
@@ -113,7 +124,7 @@ defmodule Linx.Process.Session do
     {:noreply, %{state | callers: callers}}
   end
 
-  def handle_call({:stop, _grace}, _from, %{port: nil} = state), do: {:stop, :normal, state}
+  def handle_call({:stop, _grace}, _from, %{agent: nil} = state), do: {:stop, :normal, state}
 
   def handle_call({:stop, grace}, _from, state) do
     grace = grace || state.grace
@@ -127,7 +138,7 @@ defmodule Linx.Process.Session do
   end
 
   def handle_call({:command, command}, from, state) do
-    {:noreply, call_agent(state, command, from)}
+    {:noreply, command(state, command, from)}
   end
 
   def handle_call({:write, bytes, timeout}, from, state) do
@@ -137,14 +148,14 @@ defmodule Linx.Process.Session do
 
   @impl true
   def handle_info(message, state) do
-    case Port.message(state.port, message) do
+    case Agent.message(state.agent, message) do
       {:event, event} ->
         {:noreply, handle_event(event, state)}
 
       {:exit_status, status} ->
         {:noreply, %{state | exit_status: status}}
 
-      {:closed, _reason} ->
+      :closed ->
         state |> ended({:error, Error.agent_died(state.exit_status)}) |> closed()
 
       :garbage ->
@@ -156,7 +167,7 @@ defmodule Linx.Process.Session do
   end
 
   @impl true
-  def terminate(_reason, %{port: nil}), do: :ok
+  def terminate(_reason, %{agent: nil}), do: :ok
 
   def terminate(_reason, state) do
     stop_workload(state, state.grace)
@@ -172,9 +183,6 @@ defmodule Linx.Process.Session do
   defp handle_event({:ready, child_pid}, state) do
     state = update(state, stage: :ready, child_pid: child_pid)
     notify(state, {:linx_process, :ready, state.info.host_pid})
-
-    # Not sooner: an abort that comes before this event must find the child parked.
-    if state.auto_proceed, do: Port.write(state.port, Wire.command(:proceed))
     state
   end
 
@@ -198,7 +206,7 @@ defmodule Linx.Process.Session do
 
       {from, calls} ->
         GenServer.reply(from, answer(answer))
-        %{state | calls: calls}
+        next_command(%{state | calls: calls})
     end
   end
 
@@ -206,9 +214,36 @@ defmodule Linx.Process.Session do
 
   # Commands and their answers
 
+  # An abort waits for nothing, here as in the agent.
+  defp command(state, :abort, from), do: call_agent(state, :abort, from)
+
+  defp command(state, command, from) do
+    next_command(%{state | commands: :queue.in({command, from}, state.commands)})
+  end
+
+  defp next_command(state) when map_size(state.calls) >= @most_calls, do: state
+
+  defp next_command(state) do
+    case :queue.out(state.commands) do
+      {{:value, {command, from}}, others} ->
+        call_agent(%{state | commands: others}, command, from)
+
+      {:empty, _none} ->
+        state
+    end
+  end
+
   defp call_agent(%{next_ref: ref} = state, command, from) do
-    Port.write(state.port, Wire.call(ref, command))
-    %{state | next_ref: ref + 1, calls: Map.put(state.calls, ref, from)}
+    frame = Wire.call(ref, command)
+    state = %{state | next_ref: ref + 1, calls: Map.put(state.calls, ref, from)}
+
+    if Wire.too_big?(frame) do
+      Agent.close(state.agent)
+      ended(state, {:error, Error.new(:command_too_big, @emsgsize)})
+    else
+      Agent.write(state.agent, frame)
+      state
+    end
   end
 
   defp answer({:error, _errno, :running}), do: {:error, :running}
@@ -254,7 +289,9 @@ defmodule Linx.Process.Session do
     state = update(state, stage: :terminated, result: result)
     notify(state, last_event(result))
 
-    for {_ref, from} <- state.calls, from != :write do
+    waiting = for {_command, from} <- :queue.to_list(state.commands), do: from
+
+    for from <- Map.values(state.calls) ++ waiting, from != :write do
       GenServer.reply(from, {:error, :no_process})
     end
 
@@ -263,7 +300,13 @@ defmodule Linx.Process.Session do
         Callers.answer(callers, id, {:error, :no_process})
       end)
 
-    %{state | calls: %{}, writes: Writes.new(), callers: Callers.answer_all(callers, result)}
+    %{
+      state
+      | calls: %{},
+        commands: :queue.new(),
+        writes: Writes.new(),
+        callers: Callers.answer_all(callers, result)
+    }
   end
 
   defp ended(state, _result), do: state
@@ -272,9 +315,9 @@ defmodule Linx.Process.Session do
   defp last_event({:ok, :aborted}), do: {:linx_process, :aborted}
   defp last_event({:error, error}), do: {:linx_process, :error, error.code, error.stage}
 
-  # A closed port means that nothing is left of the workload, so that a successor may start.
+  # A closed agent means that nothing is left of the workload, so that a successor may start.
   defp closed(state) do
-    state = %{state | port: nil}
+    state = %{state | agent: nil}
 
     cond do
       state.stopping -> {:stop, :normal, state}
@@ -291,18 +334,18 @@ defmodule Linx.Process.Session do
   # An agent that has told the end is on its way out, and reads no more. A write could close the port
   # before the agent does.
   defp stop_workload(%{info: %{result: nil}} = state, grace) do
-    Port.write(state.port, Wire.command({:stop, grace}))
+    Agent.write(state.agent, Wire.command({:stop, grace}))
   end
 
   defp stop_workload(_state, _grace), do: :ok
 
-  # Closing the port makes the agent end the workload; that it has closed will be told.
+  # That it has closed will be told.
   defp abandon(state) do
-    if state.port, do: Port.close(state.port)
+    if state.agent, do: Agent.close(state.agent)
     {:noreply, state}
   end
 
-  defp await_close(%{port: nil}, _deadline), do: :ok
+  defp await_close(%{agent: nil}, _deadline), do: :ok
 
   defp await_close(state, deadline) do
     receive do
@@ -313,7 +356,7 @@ defmodule Linx.Process.Session do
         end
     after
       max(deadline - now(), 0) ->
-        Port.close(state.port)
+        Agent.close(state.agent)
         ended(state, {:error, Error.agent_died(state.exit_status)})
     end
   end
@@ -324,7 +367,7 @@ defmodule Linx.Process.Session do
 
   # Whatever the session is linked to takes it along, as it would any process.
   defp handle_other({:EXIT, pid, reason}, state) when is_pid(pid) and reason != :normal do
-    {:stop, if(state.port, do: reason, else: :normal), state}
+    {:stop, if(state.agent, do: reason, else: :normal), state}
   end
 
   defp handle_other(message, state) do

@@ -35,6 +35,56 @@ defmodule Linx.Agent.WireTest do
     end
   end
 
+  test "a request says that nobody waits at the checkpoint, or nothing of it" do
+    assert {:spawn, %{auto_proceed: true}} = request(%{argv: ["x"], auto_proceed: true})
+    {:spawn, without} = request(%{argv: ["x"], auto_proceed: false})
+    refute is_map_key(without, :auto_proceed)
+  end
+
+  test "what is larger than an agent reads is not sent" do
+    sendable = &Wire.sendable_request(:spawn, %{argv: &1, env: nil})
+    fields = %{argv: ["/bin/true"], env: ["A=1"]}
+    assert Wire.sendable_request(:spawn, fields) == {:ok, Wire.request(:spawn, fields)}
+    assert sendable.([String.duplicate("x", 8 * 1024 * 1024)]) == {:error, 90, :request_too_big}
+    assert sendable.(List.duplicate("", 400_000)) == {:error, 22, :malformed_request}
+    assert {:ok, _frame} = sendable.(List.duplicate("", 399_000))
+    refute Wire.too_big?(Wire.command({:pty_in, String.duplicate("x", 1_000_000)}))
+    assert Wire.too_big?(Wire.command({:pty_in, String.duplicate("x", 8 * 1024 * 1024)}))
+  end
+
+  describe "on the channel of a host" do
+    test "frames are pairs with the number of a session" do
+      for id <- [0, 255, 256, Wire.max_id()] do
+        frame = IO.iodata_to_binary(Wire.address(id, Wire.call(7, :proceed)))
+        assert frame == :erlang.term_to_binary({id, {:call, 7, :proceed}}, minor_version: 2)
+
+        assert Wire.decode_addressed(:erlang.term_to_binary({id, {:status, :running}})) ==
+                 {:ok, id, :running}
+
+        assert Wire.decode_addressed(:erlang.term_to_binary({id, {:status, :hangup}})) ==
+                 {:ok, id, :hangup}
+
+        assert Wire.decode_addressed(:erlang.term_to_binary({id, :nonsense})) == {:error, id}
+      end
+
+      assert decode({:status, :hangup}) == :error
+    end
+
+    test "what has no address is not understood" do
+      for term <- [{:status, :running}, {-1, :running}, {0x8000_0000, :running}, :hangup, {7}] do
+        assert Wire.decode_addressed(:erlang.term_to_binary(term)) == :error
+      end
+    end
+
+    test "what a terminal says is not copied" do
+      # As the agent encodes it.
+      bytes = String.duplicate("x", 16_384)
+      frame = <<131, 104, 2, 97, 9, 104, 2, 119, 7, "pty_out", 109, 16_384::32, bytes::binary>>
+      assert {:ok, 9, {:pty_out, ^bytes = out}} = Wire.decode_addressed(frame)
+      assert :binary.referenced_byte_size(out) == byte_size(frame)
+    end
+  end
+
   test "commands travel as they are, or in a call" do
     for command <- [:proceed, {:signal, 15, :tree}, {:pty_in, <<0, 255>>}, {:stop, 2_000}] do
       assert :erlang.binary_to_term(Wire.command(command)) == command

@@ -1,6 +1,6 @@
 defmodule Linx.Process.AgentTest do
-  # What a session makes of an agent that is missing or does not behave. The environment names the
-  # agent, for all sessions: so these tests run alone.
+  # What a session makes of an agent of its own that is missing or does not behave. The environment
+  # names the agent, for all sessions: so these tests run alone.
   use ExUnit.Case, async: false
 
   import Linx.Test.Helpers
@@ -35,16 +35,16 @@ defmodule Linx.Process.AgentTest do
 
   defp spawn_behind(program, opts) do
     with_agent(script(program))
-    {:ok, session} = P.spawn(Keyword.merge([argv: ["/bin/true"]], opts))
+    {:ok, session} = P.spawn(Keyword.merge([argv: ["/bin/true"], agent: :dedicated], opts))
 
     # None, when this agent has ended by now.
-    if port = :sys.get_state(session).port, do: watch(Port.info(port, :os_pid))
+    if agent = :sys.get_state(session).agent, do: watch(agent.os_pid)
     session
   end
 
   defp watch(nil), do: :ended
 
-  defp watch({:os_pid, os_pid}) do
+  defp watch(os_pid) do
     # A stand-in does not end by itself when its port closes.
     on_exit(fn -> System.cmd("kill", ["-KILL", "#{os_pid}"], stderr_to_stdout: true) end)
 
@@ -75,7 +75,7 @@ defmodule Linx.Process.AgentTest do
 
     for {path, errno, code} <- [{"/nowhere/agent", :enoent, 2}, {text, :eacces, 13}] do
       with_agent(path)
-      {:ok, session} = P.spawn(argv: ["/bin/true"])
+      {:ok, session} = P.spawn(argv: ["/bin/true"], agent: :dedicated)
       error = %Error{stage: :agent, errno: errno, code: code, signal: nil}
       assert P.wait(session) == {:error, error}
       assert next_event() == {:linx_process, :error, code, :agent}
@@ -89,7 +89,7 @@ defmodule Linx.Process.AgentTest do
   test "is the exit reason of a session that does not linger" do
     Process.flag(:trap_exit, true)
     with_agent("/nowhere/agent")
-    {:ok, session} = P.spawn(argv: ["/bin/true"], linger: false)
+    {:ok, session} = P.spawn(argv: ["/bin/true"], linger: false, agent: :dedicated)
     assert_receive {:EXIT, ^session, {:error, %Error{stage: :agent, errno: :enoent}}}
   end
 

@@ -53,8 +53,7 @@ defmodule Linx.Process.CrowdTest do
   defp end_at_once(context, sizes) do
     once("a thousand sessions: #{inspect(sizes)}", fn ->
       groups = for {way, size} <- sizes, do: {way, start_group(way, size, context)}
-      # A guardian and an agent for each.
-      assert length(agents()) == 2 * Enum.sum(Keyword.values(sizes))
+      assert_agents(groups)
       started = System.monotonic_time(:millisecond)
       at_once(1_000, Enum.map(groups, &ending/1))
 
@@ -85,10 +84,32 @@ defmodule Linx.Process.CrowdTest do
     assert_as_before(context)
   end
 
+  # Each session has an agent of its own, or its place in one of the hosts, which are all in use.
+  defp assert_agents(groups) do
+    {own, shared} =
+      Enum.split_with(groups, fn {way, _} -> Keyword.fetch!(opts(way), :agent) == :dedicated end)
+
+    assert length(agents_of(own)) == own |> Enum.map(&host_pids/1) |> List.flatten() |> length()
+    assert shared == [] or length(agents_of(shared)) == length(host_ports())
+    assert agents_of(own) -- agents_of(shared) == agents_of(own)
+  end
+
+  defp agents_of(groups) do
+    for group <- groups, host_pid <- host_pids(group), uniq: true, do: agent_of(host_pid)
+  end
+
+  defp host_pids({_way, {_parent, sessions}}) do
+    for {_session, _owner, {host_pid, _born}} <- sessions, do: host_pid
+  end
+
+  # Where agents are killed, those of no others are to be.
+  defp opts(:agents_killed), do: [agent: :dedicated]
+  defp opts(_way), do: [agent: Application.fetch_env!(:linx, :agent)]
+
   # The sessions have a common parent, and each has an owner of its own.
   defp start_group(way, size, context) do
     argv = ["/bin/sh", "-c", "exec sleep #{context.mark}"]
-    opts = [argv: argv, auto_proceed: true, grace: @grace]
+    opts = [argv: argv, auto_proceed: true, grace: @grace] ++ opts(way)
     {parent, start} = starter(way)
 
     sessions =
@@ -141,8 +162,8 @@ defmodule Linx.Process.CrowdTest do
     serve()
   end
 
-  defp ending({way, {parent, sessions}}) do
-    host_pids = for {_session, _owner, {host_pid, _born}} <- sessions, do: host_pid
+  defp ending({way, {parent, sessions}} = group) do
+    host_pids = host_pids(group)
     sessions = for {session, _owner, _process} <- sessions, do: session
 
     case way do
@@ -165,7 +186,7 @@ defmodule Linx.Process.CrowdTest do
         fn -> kill(Enum.join(host_pids, " "), :KILL) end
 
       :agents_killed ->
-        fn -> kill(Enum.map_join(host_pids, " ", &parent/1), :KILL) end
+        fn -> kill(Enum.map_join(host_pids, " ", &agent_of/1), :KILL) end
     end
   end
 end

@@ -174,9 +174,8 @@ defmodule Linx.Process.InheritanceTest do
 
       for file <- ~w(user mnt uts ipc cgroup net time pid) do
         assert {file, namespace(pid, file)} == {file, namespace(target, file)}
-        # Its parent, in there with it, is a subreaper; that one's is the agent.
-        agent = pid |> parent() |> parent()
-        assert {file, namespace(agent, file)} == {file, namespace("self", file)}
+        # Its parent, in there with it, is a subreaper.
+        assert {file, namespace(agent_of(pid), file)} == {file, namespace("self", file)}
       end
 
       assert %{child_pid: child_pid} = P.info(session)
@@ -213,7 +212,7 @@ defmodule Linx.Process.InheritanceTest do
       bytes = :binary.copy("x", 1_000_000)
       assert P.pty_write(session, bytes, 300) == {:error, :timeout}
       {:ok, pid} = P.host_pid(session)
-      [kilobytes, "kB"] = parent(pid) |> status_field("VmRSS") |> String.split()
+      [kilobytes, "kB"] = agent_of(pid) |> status_field("VmRSS") |> String.split()
       assert String.to_integer(kilobytes) < 8_000
       # The session is as good as before.
       assert P.signal(session, :sigkill) == :ok

@@ -37,6 +37,15 @@ defmodule Linx.Process.OptionsTest do
            } = options
   end
 
+  test "the agent is one of two, and by default what the application's environment says" do
+    assert value(:agent, []) == Application.fetch_env!(:linx, :agent)
+    for kind <- [:host, :dedicated], do: assert(value(:agent, agent: kind) == kind)
+
+    for bad <- [nil, :shared, "host", self()] do
+      assert spawn_with(agent: bad) == {:error, {:bad_agent, bad}}
+    end
+  end
+
   test "the public functions refuse what the options refuse, and start nothing" do
     assert Linx.Process.spawn([]) == {:error, :argv_required}
     assert Linx.Process.start_link([]) == {:error, :argv_required}
@@ -187,7 +196,7 @@ defmodule Linx.Process.OptionsTest do
         entries = value(:env, env: env)
         assert "A=1" in entries
         assert "PATH=#{System.get_env("PATH")}" in entries
-        refute Enum.any?(entries, &(&1 =~ "LINX_TEST"))
+        refute Enum.any?(entries, &(&1 =~ ~r/^LINX_TEST_(KEPT|GONE)=/))
       end
 
       assert "LINX_TEST_KEPT=kept" in value(:env, env: %{})

@@ -58,7 +58,7 @@ defmodule Linx.Process.RacesTest do
 
   # A session that lingers is idle after its end, and stops when it is asked to.
   defp stop_idle(session) do
-    until(fn -> :sys.get_state(session).port == nil end)
+    until(fn -> :sys.get_state(session).agent == nil end)
     state = :sys.get_state(session)
     assert state.calls == %{}
     assert state.callers == Linx.Process.Callers.new()
@@ -633,7 +633,7 @@ defmodule Linx.Process.RacesTest do
       assert_receive {:DOWN, ^monitor, :process, _, _}, @patience
 
       until(fn -> agents() == [] and processes(context.mark) == [] end)
-      until(fn -> length(Port.list()) <= context.ports end)
+      until(fn -> length(ports()) <= context.ports end)
       events = heard(owner)
 
       cond do

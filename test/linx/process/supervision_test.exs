@@ -1,6 +1,7 @@
 defmodule Linx.Process.SupervisionTest do
-  # Sessions under supervisors, and how they stop: never before their workloads.
-  use ExUnit.Case, async: true
+  # Sessions under supervisors, and how they stop: never before their workloads. Here and there an
+  # agent is killed, which may be that of every session.
+  use ExUnit.Case, async: false
 
   import Linx.Test.Helpers
 
