@@ -17,7 +17,9 @@ defmodule Linx.Test.WireModel do
     no_new_privs: false,
     orphan: :leave,
     descendants: :leave,
-    causes: false
+    causes: false,
+    auto_proceed: false,
+    origin: nil
   }
 
   @doc "A request, all of its keys filled in, or `:malformed`."
@@ -43,7 +45,7 @@ defmodule Linx.Test.WireModel do
 
   defp value(:argv, argv), do: list(argv, &string/1)
   defp value(:env, env), do: list(env, &string/1)
-  defp value(:cwd, path), do: string(path)
+  defp value(key, path) when key in [:cwd, :origin], do: string(path)
   defp value(:target, pid), do: one_of(pid, 1..0x7FFF_FFFF)
   defp value(:namespaces, types), do: list(types, &one_of(&1, @namespaces))
   defp value(:stdio, stdio), do: stdio(stdio)

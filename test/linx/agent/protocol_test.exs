@@ -354,7 +354,7 @@ defmodule Linx.Agent.ProtocolTest do
         {:status, :spawned, pid} = next(agent)
         last = if lives?, do: :running, else: :ready
         skip_to(agent, &(elem(&1, 1) == last))
-        System.cmd("kill", ["-TERM", to_string(parent(pid))])
+        System.cmd("kill", ["-TERM", to_string(agent_of(pid))])
         assert rest(agent) == {[], 143}
         if lives?, do: assert({_, 0} = System.cmd("kill", ["-9", to_string(pid)]))
         eventually(fn -> not alive?(pid) end)
@@ -374,7 +374,7 @@ defmodule Linx.Agent.ProtocolTest do
       running = start([@sleep, :proceed])
       {:status, :spawned, pid} = next(running)
       skip_to(running, &(&1 == {:status, :running}))
-      agent = parent(pid)
+      agent = agent_of(pid)
       Port.close(running)
       # The agent has noticed when it no longer listens to the channel.
       eventually(fn -> match?({:ok, _}, File.read_link("/proc/#{agent}/fd/3")) end)
