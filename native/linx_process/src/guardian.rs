@@ -49,7 +49,8 @@ pub fn guarded(
         }
     })
     .map_err(Stage::Guardian.failed())?;
-    let _port = control.take().map(Control::into_output);
+    // Also the one it does not read: a write to a port without a reader would close it before we are done.
+    let _port = control.take().map(Control::into_ends);
     watch(child, descendants)
 }
 

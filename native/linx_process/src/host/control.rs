@@ -61,8 +61,9 @@ impl Control {
         &self.output
     }
 
-    pub fn into_output(self) -> OwnedFd {
-        self.output
+    /// Both ends, for whoever has to hold them open and neither reads nor writes.
+    pub fn into_ends(self) -> [OwnedFd; 2] {
+        [self.input, self.output]
     }
 
     pub fn outbox(&mut self) -> &mut Outbox {

@@ -218,6 +218,10 @@ impl<'a> Host<'a> {
             if !self.hosted {
                 self.exit_code = Some(code);
             }
+            if let Some(guardian) = self.guardian {
+                // Somebody may have stopped it, and it could not do the same for us.
+                let _ = kill(guardian, Signal::SIGCONT);
+            }
         }
     }
 
@@ -414,8 +418,12 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// It has crossed the terminal event on its way here.
+    /// It has crossed the terminal event on its way here, or was to be a request.
     fn too_late(&mut self, id: Id, input: &Input) {
+        if let Input::Malformed = input {
+            let failure = Stage::MalformedRequest.failed()(Errno::EINVAL);
+            world!(self, id).say(&Event::Error(failure, None));
+        }
         if let Input::Frame(Inbound::Command(Some(call), _) | Inbound::Unknown(Some(call))) = input
         {
             let ended = Reply::Error(Stage::Ended.failed()(Errno::ESRCH));
