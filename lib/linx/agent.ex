@@ -25,15 +25,12 @@ defmodule Linx.Agent do
 
   @doc """
   An agent for the calling session, or the error number that stands against it. What a host would
-  take along that is to be left alive gets an agent of its own, and so does a session in a directory
-  that has no name to tell a host.
+  take along that is to be left alive gets an agent of its own.
   """
   @spec open(map) :: {:ok, t} | {:error, Wire.errno()}
   def open(%{agent: :host, orphan: :kill, descendants: :kill}) do
-    with {:ok, origin} <- directory(),
-         {:ok, host} <- Hosts.pick() do
-      {:ok, Hosted.new(host, origin)}
-    else
+    case Hosts.pick() do
+      {:ok, host} -> {:ok, Hosted.new(host)}
       :error -> Dedicated.open()
     end
   end
@@ -63,15 +60,4 @@ defmodule Linx.Agent do
   @doc "Returns when nothing is left of a session that has ended, or at the timeout."
   @spec await_end(t, session :: pid, timeout) :: :ok
   def await_end(%kind{} = agent, session, timeout), do: kind.await_end(agent, session, timeout)
-
-  # The BEAM's, as bytes, if it has a name.
-  defp directory do
-    with {:ok, path} <- :file.get_cwd(),
-         path when is_binary(path) <-
-           :unicode.characters_to_binary(path, :unicode, :file.native_name_encoding()) do
-      {:ok, path}
-    else
-      _error -> :error
-    end
-  end
 end

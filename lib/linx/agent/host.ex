@@ -13,33 +13,51 @@ defmodule Linx.Agent.Host do
   use GenServer
 
   alias Linx.Agent.{Binary, Hosts, Port, Wire, Witness}
-  alias Linx.Process.Environment
 
   defstruct [
     :index,
     :witness,
     :port,
-    :environment,
+    :opening,
     :exit_status,
     next_id: 0,
+    ended: [],
     sessions: %{},
     ids: %{}
   ]
+
+  # How long a number rests before the agent is told that it has no session any more, in ms.
+  @hang_up_after 100
 
   @doc "Starts the host with this number, and no agent."
   @spec start_link(index :: pos_integer) :: GenServer.on_start()
   def start_link(index), do: GenServer.start_link(__MODULE__, index)
 
-  @doc """
-  Begins the session of the caller, who will get messages with `ref`. Its request may count on the
-  agent to have the environment with that fingerprint.
-
-  `:gone` when there is no such host, or there was one that ended meanwhile.
+  @typedoc """
+  What the agent of a host has found: the environment that the BEAM had when the port was opened, and a
+  path by which it finds the directory that the BEAM has at any time, if it may.
   """
-  @spec begin(pid, reference, frame :: binary, Environment.fingerprint() | :any) ::
-          {:ok, port, Wire.id()} | {:error, Wire.errno()} | :other_environment | :gone
-  def begin(host, ref, frame, environment) do
-    GenServer.call(host, {:begin, ref, frame, environment}, :infinity)
+  @type surroundings :: %{
+          opening: reference,
+          environment: [{charlist, charlist}],
+          directory: binary | nil
+        }
+
+  @doc "The surroundings of the agent of the host with this number; `nil` when it has not had one."
+  @spec surroundings(index :: pos_integer) :: surroundings | nil
+  def surroundings(index), do: :persistent_term.get({__MODULE__, index}, nil)
+
+  @doc """
+  Begins the session of the caller, who will get messages with `ref`, and counts on the surroundings
+  of that opening.
+
+  `:reopened` when there are others now, `:gone` when there is no such host, or there was one that ended
+  meanwhile.
+  """
+  @spec begin(pid, reference, frame :: binary, opening :: reference | nil) ::
+          {:ok, port, Wire.id()} | {:error, Wire.errno()} | :reopened | :gone
+  def begin(host, ref, frame, opening) do
+    GenServer.call(host, {:begin, ref, frame, opening}, :infinity)
   catch
     :exit, _reason -> :gone
   end
@@ -63,14 +81,17 @@ defmodule Linx.Agent.Host do
   end
 
   @impl true
-  def handle_call({:begin, ref, frame, environment}, {pid, _tag}, state) do
+  def handle_call({:begin, ref, frame, opening}, {pid, _tag}, state) do
+    # Who has seen no agent, or one that has ended, sees a new one if this is what opens it.
+    first = state.port == nil and opening == state.opening
+
     with {:ok, state} <- opened(state) do
-      if environment in [:any, state.environment] do
+      if first or opening == state.opening do
         {id, state} = add(pid, ref, state)
         Port.write(state.port, Wire.address(id, frame))
         {:reply, {:ok, state.port, id}, state}
       else
-        {:reply, :other_environment, state}
+        {:reply, :reopened, state}
       end
     else
       error -> {:reply, error, state}
@@ -89,6 +110,11 @@ defmodule Linx.Agent.Host do
   def handle_info({:DOWN, _ref, :process, pid, _reason}, state) do
     with %{^pid => id} <- state.ids, do: hang_up(state, id)
     {:noreply, state}
+  end
+
+  def handle_info(:hang_up, state) do
+    for id <- state.ended, not is_map_key(state.sessions, id), do: hang_up(state, id)
+    {:noreply, %{state | ended: []}}
   end
 
   def handle_info(message, state) do
@@ -122,9 +148,7 @@ defmodule Linx.Agent.Host do
     forgotten = forget(state, id)
     tell(state, id, {:event, event})
     tell(state, id, :closed)
-    # If it was the workload that said so, in the agent's name, this ends it.
-    hang_up(state, id)
-    forgotten
+    hang_up_later(forgotten, id)
   end
 
   defp handle_event(:hangup, id, state) do
@@ -139,16 +163,34 @@ defmodule Linx.Agent.Host do
   end
 
   defp opened(%{port: nil} = state) do
-    environment = Environment.fingerprint()
+    surroundings = %{
+      opening: make_ref(),
+      environment: :os.env(),
+      directory: directory(System.pid())
+    }
 
     # A host that stays must not keep a directory busy.
     with {:ok, port} <- Port.open(Path.absname(Binary.path()), args: ["--host"], cd: "/") do
       Witness.watch(state.witness, Port.os_pid(port))
-      {:ok, %{state | port: port, environment: environment, exit_status: nil}}
+      :persistent_term.put({__MODULE__, state.index}, surroundings)
+      {:ok, %{state | port: port, opening: surroundings.opening, exit_status: nil}}
     end
   end
 
   defp opened(state), do: {:ok, state}
+
+  # Where the BEAM is, as its processes see it: without asking it each time, and whatever that is called. A
+  # BEAM with capabilities of its own cannot be looked at like that, and its entry belongs to root.
+  defp directory(os_pid) do
+    with {:ok, %{uid: owner}} <- File.stat("/proc/#{os_pid}"),
+         {:ok, status} <- File.read("/proc/#{os_pid}/status"),
+         [_line, effective] <- Regex.run(~r/^Uid:\t\d+\t(\d+)/m, status),
+         true <- effective == Integer.to_string(owner) do
+      "/proc/#{os_pid}/cwd"
+    else
+      _hidden -> nil
+    end
+  end
 
   # A write to an agent that had just ended has closed the port, and its guardian may still be at
   # work: the witness knows.
@@ -192,6 +234,12 @@ defmodule Linx.Agent.Host do
         Hosts.loaded(state.index, map_size(sessions))
         %{state | sessions: sessions, ids: Map.delete(state.ids, session.pid)}
     end
+  end
+
+  # If it was the workload that told the end, in the agent's name, this ends it. There is no hurry.
+  defp hang_up_later(state, id) do
+    if state.ended == [], do: Process.send_after(self(), :hang_up, @hang_up_after)
+    %{state | ended: [id | state.ended]}
   end
 
   # To a session that has ended it means nothing.

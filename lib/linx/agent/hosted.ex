@@ -12,44 +12,66 @@ defmodule Linx.Agent.Hosted do
   alias Linx.Agent.{Host, Port, Wire}
   alias Linx.Process.Environment
 
-  defstruct [:host, :witness, :ref, :origin, :port, :id]
+  defstruct [:index, :host, :witness, :ref, :port, :id]
 
   @type t :: %__MODULE__{
+          index: pos_integer,
           host: pid,
           witness: pid,
           ref: reference,
-          origin: binary,
           port: port | nil,
           id: Wire.id() | nil
         }
 
-  @doc "A place for the caller. `origin` is the directory it starts out from."
-  @spec new({host :: pid, witness :: pid}, origin :: binary) :: t
-  def new({host, witness}, origin) do
-    %__MODULE__{host: host, witness: witness, ref: Process.monitor(witness), origin: origin}
+  @doc "A place for the caller."
+  @spec new({index :: pos_integer, host :: pid, witness :: pid}) :: t
+  def new({index, host, witness}) do
+    %__MODULE__{index: index, host: host, witness: witness, ref: Process.monitor(witness)}
   end
 
   @impl true
-  def request(agent, mode, %{env: nil} = fields) do
-    # A host has the environment that the BEAM had when its port was opened. Mostly it still is.
-    case begin(agent, mode, fields, Environment.fingerprint()) do
-      :other_environment -> request(agent, mode, %{fields | env: Environment.own()})
-      begun -> begun
-    end
-  end
+  def request(agent, mode, fields) do
+    {opening, fields} = agent.index |> Host.surroundings() |> adapt(fields)
 
-  def request(agent, mode, fields), do: begin(agent, mode, fields, :any)
-
-  defp begin(agent, mode, fields, environment) do
-    with {:ok, frame} <- Wire.sendable_request(mode, Map.put(fields, :origin, agent.origin)) do
-      case Host.begin(agent.host, agent.ref, frame, environment) do
+    with {:ok, frame} <- Wire.sendable_request(mode, fields) do
+      case Host.begin(agent.host, agent.ref, frame, opening) do
         {:ok, port, id} -> {:ok, %{agent | port: port, id: id}}
         {:error, errno} -> {:error, errno, :agent}
-        :other_environment -> :other_environment
+        # Somebody has opened the port since.
+        :reopened -> request(agent, mode, fields)
         # The witness will say when it is over.
         :gone -> {:ok, agent}
       end
     end
+  end
+
+  # An agent has the environment that the BEAM had when the port was opened. Mostly it still is.
+  defp adapt(surroundings, %{env: nil} = fields) do
+    if surroundings == nil or surroundings.environment == :os.env() do
+      {opening(surroundings), set_out(fields, surroundings)}
+    else
+      adapt(surroundings, %{fields | env: Environment.own()})
+    end
+  end
+
+  defp adapt(surroundings, fields), do: {opening(surroundings), set_out(fields, surroundings)}
+
+  defp opening(nil), do: nil
+  defp opening(surroundings), do: surroundings.opening
+
+  defp set_out(fields, %{directory: path}) when is_binary(path),
+    do: Map.put(fields, :origin, path)
+
+  # Where the agent must not look, it has to be told.
+  defp set_out(fields, _surroundings) do
+    case :file.get_cwd() do
+      {:ok, path} -> Map.put(fields, :origin, to_bytes(path))
+      {:error, _reason} -> fields
+    end
+  end
+
+  defp to_bytes(path) do
+    :unicode.characters_to_binary(path, :unicode, :file.native_name_encoding())
   end
 
   @impl true

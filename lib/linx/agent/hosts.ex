@@ -17,10 +17,10 @@ defmodule Linx.Agent.Hosts do
   def start_link(_arg), do: Supervisor.start_link(__MODULE__, nil, name: __MODULE__)
 
   @doc """
-  The host with the fewest sessions, of several the first, and its witness. So sessions that follow
+  The host with the fewest sessions, of several the first, with its number and its witness. So sessions that follow
   one another have the same one. `:error` when there is none, as without the application.
   """
-  @spec pick() :: {:ok, {host :: pid, witness :: pid}} | :error
+  @spec pick() :: {:ok, {index :: pos_integer, host :: pid, witness :: pid}} | :error
   def pick do
     @table
     |> :ets.tab2list()
@@ -33,7 +33,7 @@ defmodule Linx.Agent.Hosts do
       {index, _load, host, witness} ->
         # It counts from now on: others choose at the same time.
         :ets.update_counter(@table, index, {2, 1})
-        {:ok, {host, witness}}
+        {:ok, {index, host, witness}}
     end
   rescue
     ArgumentError -> :error

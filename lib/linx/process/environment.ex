@@ -24,13 +24,6 @@ defmodule Linx.Process.Environment do
 
   def resolve(other), do: {:error, other}
 
-  @typedoc "Equal for equal environments of the BEAM, and only for those."
-  @type fingerprint :: binary
-
-  @doc "The fingerprint of the BEAM's environment as it is now."
-  @spec fingerprint() :: fingerprint
-  def fingerprint, do: :os.env() |> :erlang.term_to_binary() |> :erlang.md5()
-
   @doc "The BEAM's environment as it is now."
   @spec own() :: [binary]
   def own, do: entries(own_map())

@@ -17,7 +17,7 @@ use crate::sys::{fds, process, socket};
 use crate::wire::{Failure, Id, Namespace, Stage};
 use nix::errno::Errno;
 use std::convert::Infallible;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::RawFd;
 
 /// By which a sweep knows it.
@@ -28,6 +28,8 @@ const CHILD_NAME: &CStr = c"linx_process";
 /// What a subreaper needs, made ready before clone.
 pub struct Job {
     pub main: Plan,
+    /// Where the session starts out from.
+    pub origin: Option<CString>,
     /// `CLONE_NEW*`
     pub namespaces: u64,
     /// Whether it is to inherit what the workload leaves.
@@ -67,6 +69,10 @@ fn begin(job: &Job) -> Result<libc::pid_t, Failure> {
     // What is open beside is other sessions', and their ends have to be seen.
     keep_only(job.bell, needed(job)).map_err(Stage::Closing.failed())?;
     process::set_name(NAME).map_err(Stage::Subreaper.failed())?;
+    // As the agent, and where the agent is: what comes later may not find it.
+    if let Some(origin) = &job.origin {
+        process::change_directory(origin).map_err(Stage::Chdir.failed())?;
+    }
     if job.inherits_orphans {
         process::inherit_orphans().map_err(Stage::Subreaper.failed())?;
     }

@@ -30,8 +30,6 @@ pub struct Plan {
     pub stdio: Stdio,
     /// The PTY slave, when `stdio` is one.
     pub slave: Option<RawFd>,
-    /// Where the session starts out from.
-    pub origin: Option<CString>,
     pub cwd: Option<CString>,
     pub no_new_privs: bool,
     /// Whether the child is to be killed when its parent dies.
@@ -70,9 +68,6 @@ fn prepare(plan: &Plan) -> Result<(), Failure> {
         plan.slave.unwrap_or(standard),
     ];
     fds::close_all_but(&mut keep).map_err(Stage::Closing.failed())?;
-    if let Some(origin) = &plan.origin {
-        process::change_directory(origin).map_err(Stage::Chdir.failed())?;
-    }
     // Its own process group, so that `kill 0` reaches neither agent nor sibling; with a PTY its own session.
     match plan.slave {
         Some(_) => process::lead_session(),

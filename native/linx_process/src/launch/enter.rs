@@ -33,7 +33,7 @@ pub fn enter(namespaces: &Open, mut job: Job) -> Result<(Child, Lent<Job>), Fail
         .shared_below
         .take()
         .filter(|_| namespaces.iter().all(low));
-    let origin = job.main.origin.take();
+    let origin = job.origin.take();
     let job = Lent::new(job);
     let report = job.main.report;
     clone::child(shared_below.is_some(), || {
