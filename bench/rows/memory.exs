@@ -40,7 +40,9 @@ defmodule Bench.Rows.Memory do
     [
       table.("memory of the BEAM", :beam)
       |> at_most(6)
-      |> Table.note("as it stands, and nobody told it to collect garbage#{own(costs)}"),
+      |> Table.note(
+        "a second after the last was started, and nobody told them to collect garbage#{own(costs)}"
+      ),
       table.("memory of the agents (PSS)", :agents) |> at_most(8),
       table.("memory of the kernel, beside the workload", :kernel)
       |> Table.note(
@@ -62,10 +64,9 @@ defmodule Bench.Rows.Memory do
 
   # For each of them, in bytes.
   defp cost(start, count) do
-    family = length(Family.pids())
-
-    # What is made once has been made by then.
+    # What is made once, such as the hosts, has been made by then.
     start.(min(count, 50)).kill.()
+    family = length(Family.pids())
     before = reading(family)
     live = start.(count)
     now = reading(nil)

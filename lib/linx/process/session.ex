@@ -16,6 +16,9 @@ defmodule Linx.Process.Session do
   # How long the agent may take to clean up once the grace is over, in ms.
   @cleaning_up 2_000
 
+  # A session to which nothing happens for so long, in ms, gives back the memory it does not need.
+  @quiet 500
+
   # So many calls the agent is left to answer. Of those that wait for the checkpoint it takes 64.
   @most_calls 60
 
@@ -40,8 +43,10 @@ defmodule Linx.Process.Session do
 
   @doc "Starts a session, linked to the caller."
   @spec start_link(Options.t()) :: GenServer.on_start()
-  def start_link(%Options{name: nil} = options), do: GenServer.start_link(__MODULE__, options)
-  def start_link(options), do: GenServer.start_link(__MODULE__, options, name: options.name)
+  def start_link(options) do
+    name = if options.name, do: [name: options.name], else: []
+    GenServer.start_link(__MODULE__, options, [hibernate_after: @quiet] ++ name)
+  end
 
   @doc """
   Asks a session something; one that is gone, or goes meanwhile, has the answer
