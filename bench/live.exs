@@ -25,6 +25,9 @@ defmodule Bench.Live do
     |> Enum.reject(&is_nil/1)
   end
 
+  @doc "Has the contender make what it makes once and keeps, such as hosts."
+  def warm_up(start), do: start.(50).kill.()
+
   @doc "Sessions, in turn: each runs before the next is started."
   def linx(count, opts) do
     Process.flag(:trap_exit, true)

@@ -64,8 +64,7 @@ defmodule Bench.Rows.Memory do
 
   # For each of them, in bytes.
   defp cost(start, count) do
-    # What is made once, such as the hosts, has been made by then.
-    start.(min(count, 50)).kill.()
+    Live.warm_up(start)
     family = length(Family.pids())
     before = reading(family)
     live = start.(count)

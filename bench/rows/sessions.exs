@@ -44,8 +44,8 @@ defmodule Bench.Rows.Sessions do
   end
 
   defp measure(start, size) do
+    Live.warm_up(start)
     family = length(Family.pids())
-    start.(1).kill.()
     live = start.(size)
     info = if live.info, do: timed(live.info, size)
     kill = div(live.kill.(), size)
@@ -148,14 +148,12 @@ defmodule Bench.Rows.Sessions do
     few = 10
 
     Measure.isolated(fn ->
+      Live.warm_up(&Live.linx(&1, []))
       family = length(Family.pids())
-      # Whatever serves them all is there by then.
-      first = Live.linx(1, [])
       before = usage()
       live = Live.linx(few, [])
       now = usage()
       live.kill.()
-      first.kill.()
       Family.await(family)
       Map.new(now, fn {key, used} -> {key, (used - before[key]) / few} end)
     end)

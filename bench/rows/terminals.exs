@@ -22,6 +22,7 @@ defmodule Bench.Rows.Terminals do
 
   defp measure(limit) do
     Process.flag(:trap_exit, true)
+    Live.warm_up(&Live.linx(&1, []))
     family = length(Family.pids())
     {sessions, times, error} = start(limit, [], [])
     running = Enum.count(sessions, &match?(%{stage: :running}, Linx.Process.info(&1)))
