@@ -4,15 +4,22 @@ defmodule Linx.Test.RawAgent do
   # An agent without Linx.Process in front of it: frames as they stand on the wire.
 
   import ExUnit.Assertions
+  import Linx.Test.Helpers, only: [alive?: 1, eventually: 1]
 
   @patience 10_000
 
   @doc "Starts an agent, in the mode of the C agent unless the request says otherwise."
-  def start do
+  def start, do: open([])
+
+  @doc "Starts a host: its frames are `{id, term}`, both ways."
+  def start_host, do: open(["--host"])
+
+  defp open(args) do
     Port.open({:spawn_executable, Linx.Agent.Binary.path()}, [
       :nouse_stdio,
       :binary,
       :exit_status,
+      args: args,
       packet: 4
     ])
   end
@@ -44,6 +51,13 @@ defmodule Linx.Test.RawAgent do
   def skip_to(agent, fun) do
     term = next(agent)
     if fun.(term), do: term, else: skip_to(agent, fun)
+  end
+
+  @doc "Ends speaking and listening, and waits until the agent, and with it all that it kills, is gone."
+  def close(agent) do
+    {:os_pid, os_pid} = Port.info(agent, :os_pid)
+    Port.close(agent)
+    eventually(fn -> not alive?(os_pid) end)
   end
 
   @doc "All further terms, and the exit status behind them."

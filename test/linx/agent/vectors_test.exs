@@ -53,14 +53,16 @@ defmodule Linx.Agent.VectorsTest do
   end
 
   test "every kind of vector is one of these" do
-    kinds = ~w(request command event malformed-request malformed-command)
+    kinds =
+      ~w(request command event malformed-request malformed-command) ++
+        ~w(to-host from-host malformed-to-host)
 
     assert Enum.uniq(for ["vector " <> kind, _] <- @blocks, do: kind) |> Enum.sort() ==
              Enum.sort(kinds)
   end
 
   test "the bytes of a vector are those of its term" do
-    for kind <- ~w(request command event), {term, bytes} <- terms(kind) do
+    for kind <- ~w(request command event to-host from-host), {term, bytes} <- terms(kind) do
       assert :erlang.binary_to_term(bytes) == term
     end
   end
@@ -138,31 +140,66 @@ defmodule Linx.Agent.VectorsTest do
     end
   end
 
-  describe "the session" do
-    @sessions for ["text", "> " <> _ = body] <- @blocks, do: body
+  test "a host ends where a frame has no address, and not where it has no term" do
+    {no_addresses, no_terms} =
+      "malformed-to-host"
+      |> vectors()
+      |> Enum.split_with(fn {text, _} -> text =~ ~r/\A# no address/ end)
 
-    for {body, number} <- Enum.with_index(@sessions, 1) do
-      test "number #{number}, byte for byte" do
-        {frames, ["exit code " <> code]} =
-          unquote(body) |> String.split("\n", trim: true) |> Enum.split(-1)
+    for {text, bytes} <- no_addresses do
+      host = start_host()
+      send_frame(host, bytes)
+      assert {text, rest(host)} == {text, {[{:error, 22, :malformed_request}], 2}}
+    end
 
-        agent = start()
+    host = start_host()
 
-        for [line | hex] <- frames(frames) do
-          <<length::32, body::binary-size(length)>> = bytes(hex)
-          <<direction::binary-1, " ", text::binary>> = line
-          {term, _} = Code.eval_string(text)
-          assert :erlang.binary_to_term(body) == term
+    # Without a session 7 it may have been a request; then there is one to be ended by it.
+    for {text, bytes} <- no_terms do
+      send_frame(host, bytes)
+      assert {text, next(host)} == {text, {7, {:error, 22, :malformed_request}}}
+      send_frame(host, {7, {:spawn, %{argv: ["/bin/true"]}}})
+      assert {7, {:status, :spawned, _}} = next(host)
+      assert {7, {:status, :ready, _}} = next(host)
+      send_frame(host, bytes)
+      assert {text, next(host)} == {text, {7, {:error, 22, :malformed_request}}}
+    end
 
-          case direction do
-            ">" -> send_frame(agent, body)
-            "<" -> assert inspect(as_documented(next_bytes(agent))) == inspect(body)
-          end
+    close(host)
+  end
+
+  for {kind, info, start} <- [{"session", "text", :start}, {"host", "text host", :start_host}] do
+    describe "the #{kind}" do
+      @sessions for [^info, "> " <> _ = body] <- @blocks, do: body
+
+      for {body, number} <- Enum.with_index(@sessions, 1) do
+        test "number #{number}, byte for byte" do
+          {frames, ["exit code " <> code]} =
+            unquote(body) |> String.split("\n", trim: true) |> Enum.split(-1)
+
+          replay(unquote(start)(), frames(frames), String.to_integer(code))
         end
-
-        assert rest(agent) == {[], String.to_integer(code)}
       end
     end
+  end
+
+  defp replay(agent, [], code), do: assert(rest(agent) == {[], code})
+
+  # With the port goes the exit code.
+  defp replay(agent, [["end of file"]], 0), do: close(agent)
+
+  defp replay(agent, [[line | hex] | frames], code) do
+    <<length::32, body::binary-size(length)>> = bytes(hex)
+    <<direction::binary-1, " ", text::binary>> = line
+    {term, _} = Code.eval_string(text)
+    assert :erlang.binary_to_term(body) == term
+
+    case direction do
+      ">" -> send_frame(agent, body)
+      "<" -> assert inspect(as_documented(next_bytes(agent))) == inspect(body)
+    end
+
+    replay(agent, frames, code)
   end
 
   # Each with its term, then the lines of its bytes.
@@ -171,7 +208,7 @@ defmodule Linx.Agent.VectorsTest do
       lines,
       [],
       fn
-        <<direction, " ", _::binary>> = line, frame when direction in [?<, ?>] ->
+        <<direction, _::binary>> = line, frame when direction in [?<, ?>, ?e] ->
           {:cont, Enum.reverse(frame), [line]}
 
         line, frame ->
@@ -183,7 +220,7 @@ defmodule Linx.Agent.VectorsTest do
   end
 
   defp as_documented(frame) do
-    case :erlang.binary_to_term(frame) do
+    case without_address(:erlang.binary_to_term(frame)) do
       {:status, event, pid} when event in [:spawned, :ready, :aborted] ->
         size = byte_size(frame) - 5
         assert <<head::binary-size(size), 98, ^pid::32>> = frame
@@ -193,4 +230,7 @@ defmodule Linx.Agent.VectorsTest do
         frame
     end
   end
+
+  defp without_address({id, term}) when is_integer(id), do: term
+  defp without_address(term), do: term
 end

@@ -80,6 +80,17 @@ impl Bench {
     }
 }
 
+/// The main process is being made, and will not stop at the checkpoint.
+fn released(policy: Policy) -> Bench {
+    let mut bench = bench(Policy {
+        auto_proceed: true,
+        ..policy
+    });
+    assert!(bench.session.is_released());
+    assert_eq!(bench.feed(Input::Released), []);
+    bench
+}
+
 #[test]
 fn the_way_of_the_c_agent() {
     let mut bench = bench(plain());
@@ -488,5 +499,209 @@ fn a_hang_up_during_launch_kills_what_is_born() {
     assert_eq!(
         bench.feed(Input::Spawned(PID)),
         [Effect::Emit(Event::Spawned(PID)), Effect::Kill]
+    );
+}
+
+#[test]
+fn a_released_workload_says_all_that_one_says_which_stops() {
+    let mut bench = released(plain());
+    assert_eq!(
+        bench.feed(Input::Spawned(PID)),
+        [Effect::Emit(Event::Spawned(PID))]
+    );
+    assert_eq!(
+        bench.feed(Input::ChildReady(1)),
+        [Effect::Emit(Event::Ready(1))]
+    );
+    assert_eq!(bench.feed(Input::Execed), [Effect::Emit(Event::Running)]);
+    assert_eq!(
+        bench.feed(Input::Gone(Death::Exited(3), None)),
+        [Effect::Emit(Event::Exited(3)), Effect::Finish(0)]
+    );
+}
+
+#[test]
+fn nobody_runs_who_has_not_been_at_the_checkpoint() {
+    let mut bench = released(plain());
+    bench.feed(Input::Spawned(PID));
+    assert_eq!(bench.feed(Input::Execed), []);
+    bench.feed(Input::ChildReady(1));
+    assert_eq!(bench.feed(Input::Execed), [Effect::Emit(Event::Running)]);
+}
+
+#[test]
+fn what_comes_too_late_for_the_checkpoint_is_refused() {
+    let mut bench = released(plain());
+    for late in [Command::Abort, Command::Proceed, Command::Step(step())] {
+        assert_eq!(bench.feed(call(1, late)), [refused(1, RUNNING)]);
+    }
+    assert_eq!(
+        bench.feed(call(2, Command::Signal(15, Reach::Process))),
+        [ok(2)]
+    );
+    bench.feed(Input::Spawned(PID));
+    bench.feed(Input::ChildReady(1));
+    assert_eq!(
+        bench.feed(Input::Execed),
+        [
+            Effect::Emit(Event::Running),
+            Effect::Signal(15, Reach::Process, None)
+        ]
+    );
+}
+
+#[test]
+fn whoever_has_something_to_do_at_the_checkpoint_stops_there_and_goes_on() {
+    let willing = Policy {
+        auto_proceed: true,
+        ..plain()
+    };
+    let mut bench = bench(willing);
+    bench.feed(call(1, Command::Step(step())));
+    assert!(!bench.session.is_released());
+    bench.feed(Input::Spawned(PID));
+    assert_eq!(
+        bench.feed(Input::ChildReady(1)),
+        [Effect::Emit(Event::Ready(1)), Effect::Step(step())]
+    );
+    assert_eq!(bench.feed(call(2, Command::PtyMaster)), []);
+    assert_eq!(
+        bench.feed(Input::StepDone),
+        [ok(1), Effect::Proceed, Effect::PtyMaster(Some(2))]
+    );
+}
+
+#[test]
+fn an_abort_that_comes_with_the_request_beats_auto_proceed() {
+    let willing = Policy {
+        auto_proceed: true,
+        ..plain()
+    };
+    for message in [Command::Abort, Command::Stop(9)] {
+        let mut bench = bench(willing);
+        bench.feed(command(message));
+        assert!(!bench.session.is_released());
+        bench.feed(Input::Spawned(PID));
+        assert_eq!(
+            bench.feed(Input::ChildReady(1)),
+            [Effect::Emit(Event::Ready(1)), Effect::Kill]
+        );
+        assert_eq!(
+            bench.feed(Input::Gone(Death::Signaled(9), None)),
+            [Effect::Emit(Event::Aborted(1)), Effect::Finish(0)]
+        );
+    }
+}
+
+#[test]
+fn what_is_decided_before_the_launch_is_not_released() {
+    let willing = Policy {
+        auto_proceed: true,
+        hosted: true,
+        ..killing()
+    };
+    for input in [Input::Hangup, Input::Malformed, Input::Congested] {
+        let mut bench = bench(willing);
+        bench.feed(input);
+        assert!(!bench.session.is_released());
+    }
+    assert!(!bench(plain()).session.is_released());
+}
+
+#[test]
+fn a_released_workload_that_dies_before_exec_is_an_error_of_exec() {
+    let failure = Stage::Chdir.failed()(Errno::ENOENT);
+    let mut said = released(plain());
+    said.feed(Input::Spawned(PID));
+    assert_eq!(
+        said.feed(Input::Gone(Death::Exited(127), Some(failure))),
+        [Effect::Emit(Event::Error(failure, None)), Effect::Finish(0)]
+    );
+    let unsaid = Stage::Execve.failed()(Errno::EIO);
+    let mut silent = released(plain());
+    silent.feed(Input::Spawned(PID));
+    assert_eq!(
+        silent.feed(Input::Gone(Death::Signaled(9), None)),
+        [Effect::Emit(Event::Error(unsaid, None)), Effect::Finish(0)]
+    );
+}
+
+#[test]
+fn a_session_that_is_hung_up_in_a_host_says_so_when_nothing_is_left() {
+    let mut bench = bench(Policy {
+        hosted: true,
+        ..killing()
+    })
+    .running();
+    assert_eq!(bench.feed(Input::Hangup), [Effect::Sweep]);
+    assert_eq!(bench.feed(call(1, Command::Abort)), [refused(1, ENDED)]);
+    assert_eq!(bench.feed(Input::Hangup), [Effect::Sweep]);
+    assert_eq!(
+        bench.feed(Input::Gone(Death::Signaled(9), None)),
+        [Effect::Sweep]
+    );
+    assert_eq!(
+        bench.feed(Input::Swept),
+        [Effect::Emit(Event::HungUp), Effect::Finish(1)]
+    );
+}
+
+#[test]
+fn a_session_that_goes_on_when_it_is_hung_up_ends_as_it_would_have() {
+    let mut bench = bench(Policy {
+        hosted: true,
+        ..plain()
+    })
+    .running();
+    assert_eq!(bench.feed(Input::Hangup), []);
+    assert_eq!(
+        bench.feed(Input::Gone(Death::Exited(3), None)),
+        [Effect::Emit(Event::Exited(3)), Effect::Finish(0)]
+    );
+}
+
+#[test]
+fn what_was_decided_before_a_hang_up_is_said() {
+    let mut bench = bench(Policy {
+        hosted: true,
+        ..killing()
+    })
+    .parked();
+    bench.feed(command(Command::Abort));
+    bench.feed(Input::Hangup);
+    assert_eq!(
+        bench.feed(Input::Gone(Death::Signaled(9), None)),
+        [Effect::Emit(Event::Aborted(1)), Effect::Finish(0)]
+    );
+}
+
+#[test]
+fn a_congested_session_ends_and_answers_all_that_waits() {
+    let congested = Event::Error(Stage::Congested.failed()(Errno::ENOBUFS), None);
+    let hosted = Policy {
+        hosted: true,
+        ..plain()
+    };
+    let mut flooded = bench(hosted);
+    flooded.feed(Input::Spawned(PID));
+    flooded.feed(call(1, Command::PtyMaster));
+    flooded.feed(call(2, Command::Proceed));
+    assert_eq!(flooded.feed(Input::Congested), [Effect::Kill]);
+    assert_eq!(flooded.feed(call(3, Command::Proceed)), [refused(3, ENDED)]);
+    assert_eq!(
+        flooded.feed(Input::Gone(Death::Signaled(9), None)),
+        [
+            refused(1, ENDED),
+            refused(2, ENDED),
+            Effect::Emit(congested.clone()),
+            Effect::Finish(1)
+        ]
+    );
+    let mut running = bench(hosted).running();
+    assert_eq!(running.feed(Input::Congested), [Effect::Sweep]);
+    running.feed(Input::Gone(Death::Signaled(9), None));
+    assert_eq!(
+        running.feed(Input::Swept),
+        [Effect::Emit(congested), Effect::Finish(1)]
     );
 }

@@ -3,11 +3,11 @@
 use super::{vectors, Vector};
 use crate::sys::tty::WindowSize;
 use crate::sys::wait::Death;
-use crate::wire::decode::{command, request};
+use crate::wire::decode::{addressed, command, request, Addressed};
 use crate::wire::screen::Malformed;
 use crate::wire::{
-    encode, Command, Directive, Event, Failure, Inbound, Leftover, Namespace, Reach, Reply,
-    Request, Stage, Stdio, Step, Where,
+    address, encode, Command, Directive, Event, Failure, Id, Inbound, Leftover, Namespace, Reach,
+    Reply, Request, Stage, Stdio, Step, Where,
 };
 use nix::errno::Errno;
 use std::collections::BTreeMap;
@@ -171,6 +171,33 @@ fn requests_are_read_as_documented() {
         (
             r#"{:spawn, %{argv: ["/bin/true"], orphan: :leave, descendants: :leave}}"#,
             plain(),
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], auto_proceed: true}}"#,
+            Request {
+                auto_proceed: true,
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], auto_proceed: false}}"#,
+            plain(),
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], origin: "/usr"}}"#,
+            Request {
+                origin: Some(c("/usr")),
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], cwd: "lib", auto_proceed: true, origin: "/usr"}}"#,
+            Request {
+                cwd: Some(c("lib")),
+                auto_proceed: true,
+                origin: Some(c("/usr")),
+                ..plain()
+            },
         ),
         (
             r#"{:enter, %{argv: ["/bin/true"], target: 4242}}"#,
@@ -402,4 +429,142 @@ fn malformed_commands_are_none() {
             assert!(unknown, "{}: {read:?}", vector.text);
         }
     }
+}
+
+/// What a host makes of a body.
+fn heard(body: &[u8]) -> Option<(Id, Addressed)> {
+    address::split(body).map(|(id, term)| (id, addressed(&term)))
+}
+
+#[test]
+fn what_is_said_to_a_host_is_read_as_documented() {
+    let spawn = Request {
+        orphan: Leftover::Kill,
+        descendants: Leftover::Kill,
+        causes: true,
+        auto_proceed: true,
+        ..plain()
+    };
+    let enter = Request {
+        place: Where::Of {
+            target: 4242,
+            only: None,
+        },
+        ..plain()
+    };
+    let commanded = |inbound| Addressed::Command(Ok(inbound));
+    let proceed = || commanded(Inbound::Command(None, Command::Proceed));
+    let signal = Inbound::Command(Some(300), Command::Signal(15, Reach::Process));
+    let expected = vec![
+        (
+            r#"{0, {:spawn, %{argv: ["/bin/true"], auto_proceed: true, orphan: :kill, descendants: :kill, causes: true}}}"#,
+            (0, Addressed::Request(Ok(spawn))),
+        ),
+        (
+            r#"{1, {:enter, %{argv: ["/bin/true"], target: 4242}}}"#,
+            (1, Addressed::Request(Ok(enter))),
+        ),
+        (
+            "{1, {:spawn, %{}}}",
+            (1, Addressed::Request(Err(Malformed))),
+        ),
+        ("{1, {:spawn, []}}", (1, Addressed::Request(Err(Malformed)))),
+        ("{0, :proceed}", (0, proceed())),
+        ("{7, :proceed}", (7, proceed())),
+        ("{255, :proceed}", (255, proceed())),
+        ("{256, :proceed}", (256, proceed())),
+        ("{2_147_483_647, :proceed}", (i32::MAX as Id, proceed())),
+        ("{2_147_483_648, :proceed}", (1 << 31, proceed())),
+        ("{4_294_967_295, :proceed}", (Id::MAX, proceed())),
+        ("{7, {:call, 300, {:signal, 15}}}", (7, commanded(signal))),
+        ("{7, :hangup}", (7, Addressed::Hangup)),
+        (
+            "{7, {:call, 1, :hangup}}",
+            (7, commanded(Inbound::Unknown(Some(1)))),
+        ),
+        (
+            "{7, {:spawn, %{}, 1}}",
+            (7, commanded(Inbound::Unknown(None))),
+        ),
+        ("{7, :dance}", (7, commanded(Inbound::Unknown(None)))),
+    ];
+    compare(
+        vectors("to-host"),
+        expected.into_iter().map(|(t, e)| (t, Some(e))).collect(),
+        heard,
+    );
+}
+
+/// What has no address concerns the host, what has one and no term behind it its session.
+#[test]
+fn what_a_host_cannot_read_is_told_apart_by_its_address() {
+    for vector in vectors("malformed-to-host") {
+        let read = heard(&vector.bytes);
+        if vector.text.starts_with("# no address") {
+            assert_eq!(read, None, "{}", vector.text);
+        } else {
+            assert!(
+                vector.text.starts_with("# no term for 7"),
+                "{}",
+                vector.text
+            );
+            let expected = (7, Addressed::Command(Err(Malformed)));
+            assert_eq!(read, Some(expected), "{}", vector.text);
+        }
+    }
+}
+
+#[test]
+fn what_a_host_says_is_written_as_documented() {
+    let error = |errno, stage, cause| Event::Error(Failure { errno, stage }, cause);
+    let malformed = || error(Errno::EINVAL, Stage::MalformedRequest, None);
+    let congested = error(Errno::ENOBUFS, Stage::Congested, None);
+    let died = error(Errno::EIO, Stage::Execve, Some(Death::Signaled(9)));
+    let ended = Reply::Error(Failure {
+        errno: Errno::ESRCH,
+        stage: Stage::Ended,
+    });
+    let mut expected = BTreeMap::from([
+        (
+            "{0, {:status, :spawned, 4242}}",
+            (Some(0), Event::Spawned(4242)),
+        ),
+        ("{255, {:status, :running}}", (Some(255), Event::Running)),
+        ("{256, {:status, :ready, 1}}", (Some(256), Event::Ready(1))),
+        (
+            "{2_147_483_648, {:status, :exited, 0}}",
+            (Some(1 << 31), Event::Exited(0)),
+        ),
+        (
+            "{4_294_967_295, {:status, :hangup}}",
+            (Some(Id::MAX), Event::HungUp),
+        ),
+        (
+            "{7, {:reply, 1, {:error, 3, :ended}}}",
+            (Some(7), Event::Reply(1, ended)),
+        ),
+        (
+            "{7, {:error, 22, :malformed_request}}",
+            (Some(7), malformed()),
+        ),
+        ("{7, {:error, 105, :congested}}", (Some(7), congested)),
+        ("{7, {:error, 5, :execve, {:signaled, 9}}}", (Some(7), died)),
+        ("{:error, 22, :malformed_request}", (None, malformed())),
+        (
+            "{:error, 90, :command_too_big}",
+            (None, error(Errno::EMSGSIZE, Stage::CommandTooBig, None)),
+        ),
+    ]);
+    for vector in vectors("from-host") {
+        let mut frame = Vec::new();
+        match expected.remove(vector.text.as_str()) {
+            Some((id, event)) => event.append_to(&mut frame, id),
+            None if vector.text == r#"{7, {:pty_out, "hi\r\n"}}"# => {
+                encode::append_pty_out(&mut frame, Some(7), b"hi\r\n");
+            }
+            None => panic!("nothing is expected of {}, or twice", vector.text),
+        }
+        assert_eq!(frame[4..], vector.bytes, "{}", vector.text);
+    }
+    assert!(expected.is_empty(), "no vector for {expected:?}");
 }

@@ -2,40 +2,49 @@
 
 use super::*;
 
+const UNTIL_EXEC: [&str; 5] = ["launching", "starting", "parked", "stepping", "executing"];
+const FROM_EXEC_ON: [&str; 6] = ["running", "grace", "sweep", "draining", "ending", "over"];
+
 #[test]
 fn the_tables_of_the_document_are_those_of_the_code() {
-    for (heading, states) in [
-        (
-            "Until exec",
-            &["launching", "starting", "parked", "stepping", "executing"][..],
-        ),
-        (
-            "From exec on",
-            &["running", "grace", "sweep", "draining", "ending", "over"],
-        ),
-    ] {
-        let rows: Vec<_> = MESSAGES
-            .iter()
-            .map(|name| {
-                let cells = states.iter().map(|state| cell(name, state));
-                [name.to_string()].into_iter().chain(cells).collect()
-            })
-            .collect();
-        let documented: Vec<Vec<_>> = crate::spec::table(heading)
-            .iter()
-            .map(|row| row.iter().map(|cell| cell.replace('`', "")).collect())
-            .collect();
-        let readable = |rows: &[Vec<String>]| {
-            let lines: Vec<_> = rows.iter().map(|row| row.join(" | ")).collect();
-            lines.join("\n")
-        };
-        assert!(
-            rows == documented,
-            "the code says\n{}\nand the document\n{}",
-            readable(&rows),
-            readable(&documented)
-        );
+    compare("Until exec", &MESSAGES, &UNTIL_EXEC);
+    compare("From exec on", &MESSAGES, &FROM_EXEC_ON);
+    let all = [&UNTIL_EXEC[..], &FROM_EXEC_ON].concat();
+    compare("In a host", &HOSTED_MESSAGES, &all);
+}
+
+#[test]
+fn a_workload_that_does_not_stop_at_the_checkpoint_executes_from_the_beginning() {
+    for message in MESSAGES {
+        for state in ["released", "released and spawned"] {
+            let expected = cell(message, "executing");
+            assert_eq!(cell(message, state), expected, "{message}, {state}");
+        }
     }
+}
+
+fn compare(heading: &str, messages: &[&str], states: &[&str]) {
+    let rows: Vec<_> = messages
+        .iter()
+        .map(|name| {
+            let cells = states.iter().map(|state| cell(name, state));
+            [name.to_string()].into_iter().chain(cells).collect()
+        })
+        .collect();
+    let documented: Vec<Vec<_>> = crate::spec::table(heading)
+        .iter()
+        .map(|row| row.iter().map(|cell| cell.replace('`', "")).collect())
+        .collect();
+    let readable = |rows: &[Vec<String>]| {
+        let lines: Vec<_> = rows.iter().map(|row| row.join(" | ")).collect();
+        lines.join("\n")
+    };
+    assert!(
+        rows == documented,
+        "the code says\n{}\nand the document\n{}",
+        readable(&rows),
+        readable(&documented)
+    );
 }
 
 const MESSAGES: [&str; 12] = [
@@ -49,14 +58,36 @@ const MESSAGES: [&str; 12] = [
     "a frame that is no term",
     "a frame over the limit",
     "end of file, orphan: :leave",
-    "… with a :proceed waiting",
+    "… with a :proceed waiting, or auto_proceed",
     "end of file, orphan: :kill",
 ];
 
+/// What comes to a session of a host beside them.
+const HOSTED_MESSAGES: [&str; 4] = [
+    ":hangup, orphan: :leave",
+    "… with a :proceed waiting, or auto_proceed",
+    ":hangup, orphan: :kill",
+    "more than may wait",
+];
+
 fn cell(message: &str, state: &str) -> String {
-    let released = message.starts_with('…');
-    if released && !["launching", "starting", "stepping"].contains(&state) {
-        return "·".to_string();
+    let hosted = HOSTED_MESSAGES.contains(&message) && !MESSAGES.contains(&message);
+    if message.starts_with('…') {
+        if !["launching", "starting", "stepping"].contains(&state) {
+            return "·".to_string();
+        }
+        let mut told = in_state(state, plain());
+        told.feed(command(Command::Proceed));
+        let mut untold = in_state(
+            state,
+            Policy {
+                auto_proceed: true,
+                ..plain()
+            },
+        );
+        let [told, untold] = [&mut told, &mut untold].map(|bench| outcome(bench, Input::Hangup));
+        assert_eq!(told, untold, "{state}");
+        return told;
     }
     let inputs = match message {
         ":proceed" => vec![call(9, Command::Proceed)],
@@ -72,31 +103,32 @@ fn cell(message: &str, state: &str) -> String {
         "a term that is no command" => vec![Input::Frame(Inbound::Unknown(Some(9)))],
         "a frame that is no term" => vec![Input::Malformed],
         "a frame over the limit" => vec![Input::TooBig],
+        "more than may wait" => vec![Input::Congested],
         _ => vec![Input::Hangup],
     };
-    let orphan = match message {
-        "end of file, orphan: :kill" => Leftover::Kill,
-        _ => Leftover::Leave,
+    let orphan = match message.ends_with("orphan: :kill") {
+        true => Leftover::Kill,
+        false => Leftover::Leave,
+    };
+    let policy = Policy {
+        orphan,
+        hosted,
+        ..plain()
     };
     let mut cells: Vec<_> = inputs
         .into_iter()
-        .map(|input| {
-            let mut bench = in_state(state, orphan);
-            if released {
-                bench.feed(command(Command::Proceed));
-            }
-            outcome(&mut bench, input)
-        })
+        .map(|input| outcome(&mut in_state(state, policy), input))
         .collect();
     cells.dedup();
     cells.join(" or ")
 }
 
-fn in_state(state: &str, orphan: Leftover) -> Bench {
-    let leaving = bench(Policy { orphan, ..plain() });
+/// A session of this policy, but for what the state itself demands.
+fn in_state(state: &str, policy: Policy) -> Bench {
+    let leaving = bench(policy);
     let killing = bench(Policy {
-        orphan,
-        ..killing()
+        descendants: Leftover::Kill,
+        ..policy
     });
     let gone = || Input::Gone(Death::Exited(0), None);
     match state {
@@ -127,9 +159,8 @@ fn in_state(state: &str, orphan: Leftover) -> Bench {
         }
         "draining" => {
             let pty = Policy {
-                orphan,
                 pty: true,
-                ..plain()
+                ..policy
             };
             let mut bench = bench(pty).running();
             assert_eq!(bench.feed(gone()), [Effect::Drain]);
@@ -144,6 +175,12 @@ fn in_state(state: &str, orphan: Leftover) -> Bench {
             let mut bench = leaving.running();
             bench.feed(gone());
             assert_eq!(bench.session.phase, Phase::Over);
+            bench
+        }
+        "released" => released(policy),
+        "released and spawned" => {
+            let mut bench = released(policy);
+            bench.feed(Input::Spawned(PID));
             bench
         }
         state => panic!("{state}"),
@@ -186,10 +223,14 @@ fn outcome(bench: &mut Bench, input: Input) -> String {
         let event = match &ending.event {
             Some(Event::Aborted(_)) => "aborted".to_string(),
             Some(Event::Error(failure, None)) => failure.stage.name(),
+            None if bench.session.policy.hosted => "hangup".to_string(),
             None => "no event".to_string(),
             other => panic!("{other:?}"),
         };
-        cell = format!("{cell} ⇒ {event}, {}", ending.code);
+        cell = match bench.session.policy.hosted {
+            true => format!("{cell} ⇒ {event}"),
+            false => format!("{cell} ⇒ {event}, {}", ending.code),
+        };
     }
     if cell.is_empty() {
         cell.push('–');
