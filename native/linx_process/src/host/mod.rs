@@ -379,7 +379,7 @@ impl<'a> Host<'a> {
         let Some((id, frame)) = address::split(frame) else {
             return self.lost(Input::Malformed, exit_code::MALFORMED);
         };
-        let known = self.slots.contains_key(&id);
+        let known = self.has_session(id);
         let input = match decode::addressed(&frame) {
             Addressed::Request(Ok(request)) if !known => return self.requested(id, request),
             Addressed::Request(Err(_)) if !known => {
@@ -399,8 +399,18 @@ impl<'a> Host<'a> {
         }
     }
 
+    /// One that has ended may be in the table until it has had its turn.
+    fn has_session(&self, id: Id) -> bool {
+        let slot = self.slots.get(&id);
+        slot.is_some_and(|slot| slot.finished().is_none())
+    }
+
     fn requested(&mut self, id: Id, request: Request) {
-        self.slots.insert(id, Slot::new(id, self.hosted, &request));
+        let slot = Slot::new(id, self.hosted, &request);
+        if self.slots.insert(id, slot).is_some() {
+            // The one before has ended before it was begun.
+            self.requests.retain(|(other, _)| *other != id);
+        }
         self.requests.push((id, request));
         // One that stops at the checkpoint can be begun at once. Another not before all that has been read
         // with it: an abort may be behind it.
