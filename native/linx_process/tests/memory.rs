@@ -1,16 +1,27 @@
 //! How much memory a frame can make the agent take, when somebody tries.
 
-use linx_process::wire::{decode, frame};
+use linx_process::wire::{address, decode, frame};
 
 /// eetf's terms have 56 bytes, and a term has at least one on the wire; then there are the frame's copies.
 const PER_BYTE: usize = 64;
 /// The table of a request's options.
 const BESIDES: usize = 128 << 10;
 
+/// The same in the channel of a host.
+fn addressed(frame: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let term = |out: &mut Vec<u8>| out.extend_from_slice(&frame[1..]);
+    address::append(&mut out, Some(1 << 31), term);
+    out.split_off(4)
+}
+
 fn peak(frame: &[u8]) -> usize {
+    let addressed = addressed(frame);
+    let hosted = || address::split(&addressed).map(|(_, frame)| decode::addressed(&frame));
     [
         allocation_counter::measure(|| drop(decode::request(frame))),
         allocation_counter::measure(|| drop(decode::command(frame))),
+        allocation_counter::measure(|| assert!(hosted().is_some())),
     ]
     .map(|measured| measured.bytes_max as usize)
     .into_iter()

@@ -2,8 +2,9 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use linx_process::wire::decode::{Addressed, Inbound};
 use linx_process::wire::frame::{Reader, TooBig, LIMIT};
-use linx_process::wire::{decode, screen};
+use linx_process::wire::{address, decode, screen};
 
 /// What tests/memory.rs promises.
 const PER_BYTE: usize = 64;
@@ -29,9 +30,11 @@ fuzz_target!(|input: &[u8]| {
     for frame in whole.into_iter().flatten() {
         assert!(frame.len() <= LIMIT);
         decode(&frame, usize::from(cuts[0]));
+        addressed(&frame);
     }
     // Most inputs are no frame at all.
     decode(stream, usize::from(cuts[0]));
+    addressed(stream);
 });
 
 /// Pieces of the lengths in `cuts`, again and again; 0 stands for everything that is left.
@@ -61,6 +64,41 @@ fn frames<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Vec<Result<Vec<u8>, Too
         }
     }
     frames
+}
+
+/// As a host reads it.
+fn addressed(frame: &[u8]) {
+    let mut read = None;
+    let measured = allocation_counter::measure(|| read = address::split(frame));
+    assert!(measured.bytes_max as usize <= frame.len());
+    let Some((id, body)) = read else {
+        // Behind any address there is a frame.
+        let rest = frame.strip_prefix(&[131]).unwrap_or(frame);
+        let mut whole = Vec::new();
+        address::append(&mut whole, Some(7), |out| out.extend_from_slice(rest));
+        assert!(matches!(address::split(&whole[4..]), Some((7, body)) if body[1..] == *rest));
+        return;
+    };
+    let mut written = Vec::new();
+    address::append(&mut written, Some(id), |out| {
+        out.extend_from_slice(&body[1..])
+    });
+    assert_eq!(address::split(&written[4..]), Some((id, body.clone())));
+
+    let peak = allocation_counter::measure(|| drop(decode::addressed(&body))).bytes_max as usize;
+    assert!(peak <= PER_BYTE * body.len() + BESIDES, "{peak}");
+    // It is what a session of its own would have made of it.
+    match decode::addressed(&body) {
+        Addressed::Request(request) => {
+            assert_eq!(request, decode::request(&body));
+            assert!(decode::command(&body).is_ok());
+        }
+        Addressed::Command(command) => {
+            assert_eq!(command, decode::command(&body));
+            assert!(decode::request(&body).is_err());
+        }
+        Addressed::Hangup => assert_eq!(decode::command(&body), Ok(Inbound::Unknown(None))),
+    }
 }
 
 fn decode(frame: &[u8], cut: usize) {
