@@ -52,7 +52,8 @@ static void be_ordinary(void)
         die("the place of an agent: %s", strerror(errno));
 }
 
-static void execute(const char *path, int binary, int in, int out, int output, int errors)
+static void execute(const char *path, int binary, bool as_host, int in, int out, int output,
+                    int errors)
 {
     int zero = open("/dev/zero", O_RDONLY);
     int from[] = {zero, output, errors, in, out, binary};
@@ -67,7 +68,7 @@ static void execute(const char *path, int binary, int in, int out, int output, i
     for (int i = CONTROL_OUT + 1; i < ABOVE; i++)
         close(i);
     be_ordinary();
-    char *argv[] = {"linx_process", NULL};
+    char *argv[] = {"linx_process", as_host ? "--host" : NULL, NULL};
     fexecve(from[5], argv, environ);
     /* The interpreter of a script could not open a descriptor that is closed by then. */
     if (errno == ENOENT)
@@ -93,7 +94,7 @@ void agent_start(struct agent *agent, const char *path, const struct circumstanc
         die("fork: %s", strerror(errno));
     if (agent->pid == 0) {
         become(how);
-        execute(path, binary, in[0], out[1], output, errors);
+        execute(path, binary, how->as_host, in[0], out[1], output, errors);
     }
     close(binary);
     close(in[0]);

@@ -19,6 +19,7 @@ struct circumstances {
     bool as_nobody;
     bool without_proc;
     bool without_processes; /* of its own; root is not held to that */
+    bool as_host;
 };
 
 /* `path` is the absolute one of a binary or a script, `output` what the workload inherits as its

@@ -1,7 +1,9 @@
 #include "play.h"
 
-#include "agent.h"
+#include "address.h"
+#include "events.h"
 #include "filter.h"
+#include "line.h"
 #include "process.h"
 #include "term.h"
 
@@ -23,36 +25,37 @@
 #include <unistd.h>
 
 enum {
-    PATIENCE = 10000,    /* for a scenario, in milliseconds */
-    LONG_OUTPUT = 4096,
-    LEFT_BEHIND = 2000,  /* when some are to be left, in milliseconds, until they are counted */
+    PATIENCE = 10000,      /* for a scenario, in milliseconds */
+    SHORT_PATIENCE = 2000, /* when it is not to end */
+    LEFT_BEHIND = 2000,    /* when some are to be left, in milliseconds, until they are counted */
     MAX_NAMES = 32,
+    HOST_AND_GUARDIAN = 2,
+    VERSION = 131, /* of a term's encoding */
 };
 
-struct event {
-    struct text line;
-    int count; /* so many of them */
-    bool is_pty_out;
-    struct text bytes;
-};
+/* Whose number a scenario's session has when it is written for an agent of its own. */
+static const long ITS_OWN = 1;
+/* What a call to a session that there is not is for: when it is answered, all before it has been read. */
+static const long BARRIER = 4294967295;
 
 struct play {
-    struct agent agent;
+    struct place *place;
+    bool has_addresses; /* the scenario itself knows of them */
     struct circumstances circumstances;
     struct encoding encoding;
     struct name names[MAX_NAMES];
     int name_count;
     const char *directory;
-    const char *path; /* of the agent */
-    int output, errors, listener, connection;
-    pid_t child, target;
-    struct event *events;
-    int event_count;
-    int expected_count;
+    int listener, connection;
+    pid_t child, target; /* the last child there was */
+    struct sessions sessions;
+    bool is_read;        /* the barrier has been answered */
+    bool by_hand;        /* a frame has been made of bytes */
     struct text outgoing;
     size_t head_start; /* bytes of the next frame that have been sent already */
-    bool is_started, is_slow, is_late;
+    bool is_slow, is_late;
     struct timespec start;
+    int patience;
 };
 
 static long elapsed(const struct timespec *since)
@@ -114,78 +117,37 @@ static void name_namespaces(struct play *p)
     }
 }
 
+static bool is_hosted(const struct play *p)
+{
+    return p->place->way != ALONE;
+}
+
 /* Hearing. */
 
-/* Numbers that are different each time. */
-static void normalise(struct text *line, pid_t child)
+static void heard_from(struct play *p, long id, const char *frame, size_t length)
 {
-    struct text out = {0};
-    char pid[24];
-    snprintf(pid, sizeof pid, ", %d}", child);
-    const char *text = text_string(line), *found;
-    if (starts_with(text, "{:status, ") && child > 1 && (found = strstr(text, pid))) {
-        text_print(&out, "%.*s, <pid>}", (int)(found - text), text);
-    } else if ((found = strstr(text, "%{fd: "))) {
-        text_print(&out, "%.*s%%{fd: <fd>, os_pid: <pid>, slave: \"/dev/pts/<n>\"}}}",
-                   (int)(found - text), text);
-    } else {
-        return;
+    struct session *session = session_of(&p->sessions, id);
+    pid_t before = session->child;
+    session_hear(&p->sessions, session, frame, length);
+    if (session->child != before) {
+        p->child = session->child;
+        name_integer(p, "child", p->child);
     }
-    text_free(line);
-    *line = out;
-}
-
-static void add_event(struct play *p, const struct event *event)
-{
-    p->events = reallocarray(p->events, (size_t)p->event_count + 1, sizeof *p->events);
-    if (!p->events)
-        die("no memory for events");
-    p->events[p->event_count++] = *event;
-}
-
-/* Into how many pieces output falls is nobody's promise. */
-static void heard_output(struct play *p, struct event *event)
-{
-    struct event *last = p->event_count > 0 ? &p->events[p->event_count - 1] : NULL;
-    if (last && last->is_pty_out) {
-        text_add(&last->bytes, event->bytes.bytes, event->bytes.length);
-        text_free(&event->bytes);
-        text_free(&last->line);
-    } else {
-        add_event(p, event);
-        last = &p->events[p->event_count - 1];
-    }
-    text_print(&last->line, "{:pty_out, ");
-    if (last->bytes.length > LONG_OUTPUT)
-        text_print(&last->line, "… %zu bytes", last->bytes.length);
-    else
-        text_quote(&last->line, last->bytes.bytes, last->bytes.length);
-    text_print(&last->line, "}");
 }
 
 static void heard(struct play *p, const char *frame, size_t length)
 {
-    struct event event = {.count = 1};
-    long pid;
-    event.is_pty_out = term_is_pty_out(frame, length, &event.bytes);
-    if (event.is_pty_out) {
-        heard_output(p, &event);
-        return;
-    }
-    if (!term_print(&event.line, frame, length))
-        text_print(&event.line, "what libei cannot decode");
-    if (term_is_status(frame, length, "spawned", &pid)) {
-        p->child = (pid_t)pid;
-        name_integer(p, "child", pid);
-    }
-    normalise(&event.line, p->child);
-    struct event *last = p->event_count > 0 ? &p->events[p->event_count - 1] : NULL;
-    if (last && strcmp(text_string(&last->line), text_string(&event.line)) == 0) {
-        last->count++;
-        text_free(&event.line);
-    } else {
-        add_event(p, &event);
-    }
+    struct text body = {0};
+    unsigned long id;
+    if (!is_hosted(p))
+        heard_from(p, ITS_OWN, frame, length);
+    else if (!address_take(frame, length, &id, &body))
+        heard_from(p, NOBODY, frame, length);
+    else if ((long)id == BARRIER)
+        p->is_read = true;
+    else
+        heard_from(p, (long)id, body.bytes, body.length);
+    text_free(&body);
 }
 
 /* Waits a moment, and hears what is said. */
@@ -193,37 +155,36 @@ static void listen_for(struct play *p, int milliseconds, bool for_room)
 {
     const char *frame;
     size_t length;
-    agent_wait(&p->agent, milliseconds, for_room);
-    agent_read(&p->agent);
-    while (agent_frame(&p->agent, &frame, &length))
+    agent_wait(&p->place->agent, milliseconds, for_room);
+    agent_read(&p->place->agent);
+    while (agent_frame(&p->place->agent, &frame, &length))
         heard(p, frame, length);
 }
 
 static bool is_patient(struct play *p)
 {
-    if (elapsed(&p->start) > PATIENCE)
+    if (elapsed(&p->start) > p->patience)
         p->is_late = true;
     return !p->is_late;
 }
 
-/* Whether the events so far are as many, and as long, as the scenario expects. */
-static bool has_heard(const struct play *p, const char *last_expected)
+static struct session *whose(struct play *p, const char *line)
 {
-    if (p->event_count != p->expected_count)
-        return p->event_count > p->expected_count;
-    const struct event *last = &p->events[p->event_count - 1];
-    int wanted = atoi(last_expected); /* "3 of {…}" */
-    return last->is_pty_out ? last->line.length >= strlen(last_expected) : last->count >= wanted;
+    long id;
+    line_event(line, &id);
+    return session_of(&p->sessions, p->has_addresses ? id : ITS_OWN);
 }
 
 /* Speaking. */
 
 static void start(struct play *p)
 {
-    if (p->is_started)
+    struct place *place = p->place;
+    if (place->is_started)
         return;
-    p->is_started = true;
-    agent_start(&p->agent, p->path, &p->circumstances, p->output, p->errors);
+    place->is_started = true;
+    p->circumstances.as_host = is_hosted(p);
+    agent_start(&place->agent, place->path, &p->circumstances, place->output, place->errors);
 }
 
 static void take_time(struct play *p, bool (*done)(struct play *, const char *), const char *what)
@@ -235,7 +196,7 @@ static void take_time(struct play *p, bool (*done)(struct play *, const char *),
 static bool is_taken(struct play *p, const char *unused)
 {
     (void)unused;
-    return agent_has_taken_all(&p->agent) || agent_has_ended(&p->agent);
+    return agent_has_taken_all(&p->place->agent) || agent_has_ended(&p->place->agent);
 }
 
 static void flush(struct play *p)
@@ -247,7 +208,7 @@ static void flush(struct play *p)
     start(p);
     while (sent < p->outgoing.length && is_patient(p)) {
         size_t length = p->is_slow ? 1 : p->outgoing.length - sent;
-        ssize_t written = agent_write(&p->agent, p->outgoing.bytes + sent, length);
+        ssize_t written = agent_write(&p->place->agent, p->outgoing.bytes + sent, length);
         if (written < 0)
             break; /* Nobody is there any more. */
         sent += (size_t)written;
@@ -265,10 +226,34 @@ static void add_header(struct play *p, size_t length)
     text_add(&p->outgoing, header, sizeof header);
 }
 
-static void add_frame(struct play *p, const char *body, size_t length)
+static void add_frame(struct play *p, const ei_x_buff *body)
 {
-    add_header(p, length);
-    text_add(&p->outgoing, body, length);
+    add_header(p, (size_t)body->index);
+    text_add(&p->outgoing, body->buff, (size_t)body->index);
+}
+
+/* The version byte, and the address where the host gives one that the scenario does not. */
+static void begin_body(struct play *p, ei_x_buff *body)
+{
+    ei_x_new_with_version(body);
+    if (is_hosted(p) && !p->has_addresses)
+        address_write(body, (unsigned long)ITS_OWN, &p->encoding);
+}
+
+/* A body as it is. That of a term has its version byte before the address, not behind it. */
+static void say_raw(struct play *p, const struct text *bytes)
+{
+    ei_x_buff x;
+    bool has_version = bytes->length > 0 && (unsigned char)bytes->bytes[0] == VERSION;
+    begin_body(p, &x);
+    if (!is_hosted(p) || p->has_addresses)
+        x.index = 0;
+    else if (has_version)
+        ei_x_append_buf(&x, bytes->bytes + 1, (int)bytes->length - 1);
+    if (x.index == 0 || !has_version)
+        ei_x_append_buf(&x, text_string(bytes), (int)bytes->length);
+    add_frame(p, &x);
+    ei_x_free(&x);
 }
 
 /* Sends a term; with a length, one in which $fill makes the frame so long. */
@@ -277,7 +262,7 @@ static void say_term(struct play *p, const char *notation, size_t length)
     ei_x_buff x;
     if (length > 0) {
         name_bytes(p, "fill", "", 0);
-        ei_x_new_with_version(&x);
+        begin_body(p, &x);
         term_write(&x, notation, &p->encoding, p->names, p->name_count);
         size_t rest = length - (size_t)x.index;
         char *fill = calloc(1, rest);
@@ -287,9 +272,9 @@ static void say_term(struct play *p, const char *notation, size_t length)
         free(fill);
         ei_x_free(&x);
     }
-    ei_x_new_with_version(&x);
+    begin_body(p, &x);
     term_write(&x, notation, &p->encoding, p->names, p->name_count);
-    add_frame(p, x.buff, (size_t)x.index);
+    add_frame(p, &x);
     ei_x_free(&x);
 }
 
@@ -306,7 +291,7 @@ static void say(struct play *p, const char *text)
         struct text body = {0};
         if (!text_unhex(&body, text + 3))
             die("no bytes: %s", text);
-        add_frame(p, text_string(&body), body.length);
+        say_raw(p, &body);
         text_free(&body);
     } else if (starts_with(text, "fill ")) {
         char *notation;
@@ -409,7 +394,7 @@ static bool is_connected(struct play *p, const char *unused)
 {
     (void)unused;
     p->connection = accept4(p->listener, NULL, NULL, SOCK_CLOEXEC);
-    return p->connection >= 0 || agent_has_ended(&p->agent);
+    return p->connection >= 0 || agent_has_ended(&p->place->agent);
 }
 
 /* Takes a connection, says something on it, and ends speaking. */
@@ -450,6 +435,7 @@ static void do_bytes(struct play *p, const char *what)
 {
     if (!text_unhex(&p->outgoing, what))
         die("no bytes: %s", what);
+    p->by_hand = true;
     flush(p);
 }
 
@@ -457,6 +443,7 @@ static void do_bytes(struct play *p, const char *what)
 static void do_announce(struct play *p, const char *length)
 {
     add_header(p, strtoul(length, NULL, 10));
+    p->by_hand = true;
     flush(p);
 }
 
@@ -471,10 +458,11 @@ static void do_limit_descriptors(struct play *p, const char *limit)
 {
     struct rlimit both = {strtoul(limit, NULL, 10), strtoul(limit, NULL, 10)};
     start(p);
-    agent_write(&p->agent, "", 1);
+    agent_write(&p->place->agent, "", 1);
     p->head_start = 1;
     take_time(p, is_taken, NULL);
-    if (prlimit(p->agent.pid, RLIMIT_NOFILE, &both, NULL) < 0)
+    pid_t pid = is_hosted(p) ? process_first_child(p->place->agent.pid) : p->place->agent.pid;
+    if (prlimit(pid, RLIMIT_NOFILE, &both, NULL) < 0)
         die("a limit of descriptors: %s", strerror(errno));
 }
 
@@ -482,30 +470,40 @@ static void do_close(struct play *p, const char *unused)
 {
     (void)unused;
     start(p);
-    agent_close_to(&p->agent);
+    /* What the end of file is to an agent is :hangup to a session, if the host can still read that. */
+    if (!is_hosted(p) || p->has_addresses || p->by_hand) {
+        agent_close_to(&p->place->agent);
+    } else {
+        say(p, ":hangup");
+        flush(p);
+    }
 }
 
 static void do_hangup(struct play *p, const char *unused)
 {
-    do_close(p, unused);
-    agent_close_from(&p->agent);
+    (void)unused;
+    start(p);
+    agent_close_to(&p->place->agent);
+    agent_close_from(&p->place->agent);
 }
 
 static pid_t who(struct play *p, const char *what)
 {
     start(p);
-    if (starts_with(what, "child"))
+    if (starts_with(what, "child "))
         return p->child;
+    if (starts_with(what, "child"))
+        return session_of(&p->sessions, atol(what + strlen("child")))->child;
     if (starts_with(what, "target"))
         return p->target;
     if (starts_with(what, "agent"))
-        return p->agent.pid;
+        return p->place->agent.pid;
     if (starts_with(what, "ward")) /* whom the agent guards */
-        return process_first_child(p->agent.pid);
+        return process_first_child(p->place->agent.pid);
     die("who is %s?", what);
 }
 
-/* "child 9" */
+/* "child 9", or in a host "child2 9" for that of session 2 */
 static void do_kill(struct play *p, const char *what)
 {
     pid_t pid = who(p, what);
@@ -519,7 +517,8 @@ static bool is_so(struct play *p, const char *what)
     if (strcmp(what, "taken") == 0)
         return is_taken(p, NULL);
     if (strcmp(what, "ended") == 0)
-        return agent_has_ended(&p->agent);
+        return agent_has_ended(&p->place->agent) ||
+               (is_hosted(p) && session_of(&p->sessions, ITS_OWN)->is_over);
     if (starts_with(what, "file ")) {
         path_of(p, what + 5, path);
         return access(path, F_OK) == 0;
@@ -595,10 +594,12 @@ static void perform(struct play *p, const struct scenario *scenario)
         } else if (step->kind == '!') {
             act(p, step->text);
         } else {
-            p->expected_count++;
+            struct session *from = whose(p, step->text);
+            from->expected_count++;
             /* What the last events are shows at the end. */
-            while (!is_last && !has_heard(p, step->text) && is_patient(p)) {
-                bool has_ended = agent_has_ended(&p->agent);
+            while (!is_last && !session_has_said(from, step->text) && is_patient(p)) {
+                bool has_ended = agent_has_ended(&p->place->agent) ||
+                                 (!p->has_addresses && from->is_over);
                 listen_for(p, has_ended ? 0 : 5, false);
                 if (has_ended)
                     break;
@@ -611,17 +612,63 @@ static void perform(struct play *p, const struct scenario *scenario)
 
 /* The end. */
 
-static void await_end(struct play *p, struct text *end)
+/* How many sessions are expected to end. */
+static int ends(const struct play *p, const struct scenario *scenario)
 {
-    while (!agent_has_ended(&p->agent) && is_patient(p))
+    struct text line = {0};
+    int count = 0;
+    for (const char *at = text_string(&scenario->answer); next_line(&at, &line);) {
+        long id;
+        const char *event = line_event(text_string(&line), &id);
+        if (is_terminal(event) && (id != NOBODY || !p->has_addresses))
+            count += line_count(text_string(&line));
+    }
+    text_free(&line);
+    return count;
+}
+
+/* Waits for the ends of sessions, and until the host has read all that was said. Whatever it is going
+   to answer to that has been answered then. */
+static void await_sessions(struct play *p, const struct scenario *scenario)
+{
+    int expected = ends(p, scenario);
+    if (p->place->agent.to < 0)
+        return;
+    while (p->sessions.ended_count < expected && !agent_has_ended(&p->place->agent) && is_patient(p))
+        listen_for(p, 5, false);
+    ei_x_buff x;
+    ei_x_new_with_version(&x);
+    address_write(&x, (unsigned long)BARRIER, &(struct encoding){0});
+    term_write(&x, "{:call, 0, :abort}", &(struct encoding){0}, NULL, 0);
+    if (!p->by_hand)
+        add_frame(p, &x);
+    ei_x_free(&x);
+    flush(p);
+    while (!p->by_hand && !p->is_read && !agent_has_ended(&p->place->agent) && is_patient(p))
+        listen_for(p, 5, false);
+}
+
+static void await_end(struct play *p, const struct scenario *scenario, struct text *end)
+{
+    struct agent *agent = &p->place->agent;
+    if (is_hosted(p))
+        await_sessions(p, scenario);
+    if (p->place->way == WARM && !agent_has_ended(agent) && !p->is_late)
+        return;
+    if (is_hosted(p) && !p->is_late)
+        agent_close_to(agent);
+    while (!agent_has_ended(agent) && is_patient(p))
         listen_for(p, 5, false);
     int status;
     if (p->is_late) {
         text_print(end, "= no end\n");
-        kill(p->agent.pid, SIGKILL);
+        kill(agent->pid, SIGKILL);
     }
-    waitpid(p->agent.pid, &status, 0);
+    waitpid(agent->pid, &status, 0);
+    p->place->is_started = false;
     listen_for(p, 0, false);
+    agent_close_to(agent);
+    agent_close_from(agent);
     if (p->is_late)
         return;
     if (WIFEXITED(status))
@@ -633,7 +680,7 @@ static void await_end(struct play *p, struct text *end)
 static void report_output(struct play *p, struct text *end)
 {
     char buffer[65536];
-    ssize_t length = pread(p->output, buffer, sizeof buffer, 0);
+    ssize_t length = pread(p->place->output, buffer, sizeof buffer, 0);
     if (length > 0) {
         text_print(end, "= stdout ");
         text_quote(end, buffer, (size_t)length);
@@ -667,11 +714,18 @@ static void report_left(struct play *p, const struct scenario *scenario, struct 
     struct timespec since;
     clock_gettime(CLOCK_MONOTONIC, &since);
     int left, patience = strstr(text_string(&scenario->answer), "= left ") ? LEFT_BEHIND : PATIENCE;
-    while ((left = descendants_count(p->target)) > 0 && elapsed(&since) < patience)
+    int own = p->place->is_started ? HOST_AND_GUARDIAN : 0;
+    while ((left = descendants_count(p->target) - own) > 0 && elapsed(&since) < patience)
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     if (left > 0)
         text_print(end, "= left %d\n", left);
-    descendants_end();
+    if (left > 0 || own == 0) {
+        descendants_end();
+        p->place->is_started = false;
+    } else if (p->target > 0) {
+        kill(p->target, SIGKILL);
+        waitpid(p->target, NULL, __WALL);
+    }
 }
 
 /* The directory of this worker, and the only process that removes it: those it forks end, too. */
@@ -684,14 +738,6 @@ static int remove_entry(const char *path, const struct stat *stat, int type, str
     return remove(path);
 }
 
-static void clean_up(void)
-{
-    if (getpid() != owner)
-        return;
-    descendants_end();
-    nftw(directory, remove_entry, 4, FTW_DEPTH | FTW_PHYS);
-}
-
 static void make_directory(void)
 {
     const char *parent = getenv("TMPDIR");
@@ -702,31 +748,69 @@ static void make_directory(void)
         die("%s is too long a path", parent);
     if (!mkdtemp(directory) || chmod(directory, 0777) < 0)
         die("%s: %s", directory, strerror(errno));
+}
+
+static void remove_directory(void)
+{
+    nftw(directory, remove_entry, 4, FTW_DEPTH | FTW_PHYS);
+    *directory = '\0';
+}
+
+static void clean_up(void)
+{
+    if (getpid() != owner)
+        return;
+    descendants_end();
+    if (*directory)
+        remove_directory();
+}
+
+void place_open(struct place *place, enum way way, const char *path)
+{
+    *place = (struct place){.way = way, .path = path};
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
     owner = getpid();
     atexit(clean_up);
+    place->output = memfd_create("stdout", MFD_CLOEXEC);
+    place->errors = memfd_create("stderr", MFD_CLOEXEC);
+    if (place->output < 0 || place->errors < 0)
+        die("output of an agent: %s", strerror(errno));
+    fcntl(place->output, F_SETFL, O_APPEND);
 }
 
-static void print_event(struct text *answer, const struct event *event)
+void place_close(struct place *place)
 {
-    if (event->count > 1)
-        text_print(answer, "< %d of %s\n", event->count, text_string(&event->line));
-    else
-        text_print(answer, "< %s\n", text_string(&event->line));
+    if (place->is_started) {
+        agent_close_to(&place->agent);
+        agent_close_from(&place->agent);
+    }
+    descendants_end();
 }
 
-void play(const struct scenario *scenario, const char *agent, struct text *answer)
+bool is_for_a_warm_host(const struct scenario *scenario)
 {
-    struct play p = {.path = agent, .listener = -1, .connection = -1};
+    static const char *const OTHERS[] = {"as nobody",    "without ",    "bytes ",     "announce ",
+                                         "limit ",       "hang up",     "kill agent", "kill ward",
+                                         "until agent ", "until ended", "until ward "};
+    const char *answer = text_string(&scenario->answer);
+    for (int i = 0; i < scenario->step_count; i++)
+        for (size_t j = 0; j < sizeof OTHERS / sizeof *OTHERS; j++)
+            if (scenario->steps[i].kind == '!' && starts_with(scenario->steps[i].text, OTHERS[j]))
+                return false;
+    return !scenario->is_for_a_host && !strstr(answer, "= left ") && !strstr(answer, "of the host: ");
+}
+
+void play(const struct scenario *scenario, struct place *place, struct text *answer)
+{
+    struct play p = {.place = place, .listener = -1, .connection = -1};
     struct text end = {0};
     clock_gettime(CLOCK_MONOTONIC, &p.start);
-    prctl(PR_SET_CHILD_SUBREAPER, 1);
     make_directory();
     p.directory = directory;
-    p.output = memfd_create("stdout", MFD_CLOEXEC);
-    p.errors = memfd_create("stderr", MFD_CLOEXEC);
-    if (p.output < 0 || p.errors < 0)
+    p.has_addresses = p.sessions.have_addresses = scenario->is_for_a_host;
+    p.patience = strstr(text_string(&scenario->answer), "= no end") ? SHORT_PATIENCE : PATIENCE;
+    if (ftruncate(place->output, 0) < 0)
         die("output of an agent: %s", strerror(errno));
-    fcntl(p.output, F_SETFL, O_APPEND);
     name_bytes(&p, "dir", p.directory, strlen(p.directory));
     name_path(&p, "socket", "socket");
     name_namespaces(&p);
@@ -734,13 +818,13 @@ void play(const struct scenario *scenario, const char *agent, struct text *answe
         name_bytes(&p, FILTERS[i].name, FILTERS[i].program, FILTERS[i].length);
 
     perform(&p, scenario);
-    await_end(&p, &end);
-    agent_close_to(&p.agent);
-    agent_close_from(&p.agent);
+    await_end(&p, scenario, &end);
     report_output(&p, &end);
     report_socket(&p, &end);
     report_left(&p, scenario, &end);
-    for (int i = 0; i < p.event_count; i++)
-        print_event(answer, &p.events[i]);
+    sessions_print(&p.sessions, answer);
     text_add(answer, end.bytes, end.length);
+    if (p.listener >= 0)
+        close(p.listener);
+    remove_directory();
 }

@@ -1,5 +1,7 @@
 #include "scenario.h"
 
+#include "line.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,12 +18,20 @@ static void begin(struct scenarios *scenarios, const char *title)
     size_t length = strcspn(title, " ");
     struct scenario scenario = {.name = strndup(title, length)};
     const char *mark = title + length + strspn(title + length, " ");
-    if (strcmp(mark, "[root]") == 0)
-        scenario.needs_root = true;
-    else if (strcmp(mark, "[user-namespaces]") == 0)
-        scenario.needs_user_namespaces = true;
-    else if (*mark)
-        die("%s: there is no mark %s", scenario.name, mark);
+    while (*mark) {
+        size_t end = strcspn(mark, "]");
+        if (starts_with(mark, "[root]"))
+            scenario.needs_root = true;
+        else if (starts_with(mark, "[user-namespaces]"))
+            scenario.needs_user_namespaces = true;
+        else if (starts_with(mark, "[host]"))
+            scenario.is_for_a_host = true;
+        else if (starts_with(mark, "[ours]"))
+            scenario.is_ours = true;
+        else
+            die("%s: there is no mark %s", scenario.name, mark);
+        mark += end + 1 + strspn(mark + end + 1, " ");
+    }
     if (scenario_named(scenarios, scenario.name) >= 0)
         die("there are two scenarios %s", scenario.name);
     scenarios->all = more(scenarios->all, scenarios->count, sizeof *scenarios->all);
@@ -78,6 +88,9 @@ void scenarios_parse(struct scenarios *scenarios, const char *path, const char *
             die("%s: this belongs to no scenario: %s", path, text);
         }
     }
+    for (int i = 0; i < scenarios->count; i++)
+        if (scenarios->all[i].is_for_a_host)
+            lines_order(&scenarios->all[i].answer);
     text_free(&line);
 }
 

@@ -1,7 +1,9 @@
 /* A scenario: what is said to an agent, what is done to it, and what it is to answer.
 
      == name [root]            what it cannot be played without: `root`, or `user-namespaces`, which
-                               some machines give to root only
+                               some machines give to root only; `host`: it is for a host, and
+                               its frames have addresses; `ours`: it sets what the C agent
+                               skips, and would wait for what never comes
      # a comment
      > {:spawn, %{…}}          a term, sent as a frame; lines next to each other are one write
      < {:status, :running}     an event that is expected; nothing more is sent before it is there
@@ -21,10 +23,10 @@ struct step {
 
 struct scenario {
     char *name;
-    bool needs_root, needs_user_namespaces;
+    bool needs_root, needs_user_namespaces, is_for_a_host, is_ours;
     struct step *steps;
     int step_count;
-    struct text answer; /* its lines that begin with < or = */
+    struct text answer; /* its lines that begin with < or =; see line.h for their order */
 };
 
 struct scenarios {

@@ -46,6 +46,16 @@ static void read_vectors(const char *document, struct vector **all, int *count)
     text_free(&line);
 }
 
+static bool is_for_a_host(const struct vector *vector)
+{
+    return strstr(vector->kind, "to-host") != NULL;
+}
+
+static bool is_event(const struct vector *vector)
+{
+    return strcmp(vector->kind, "event") == 0 || strcmp(vector->kind, "from-host") == 0;
+}
+
 /* What is said to the agent around the vector: one that is no event. */
 static const char *scenario_before(const char *kind)
 {
@@ -54,6 +64,8 @@ static const char *scenario_before(const char *kind)
     if (strcmp(kind, "command") == 0 || strcmp(kind, "malformed-command") == 0)
         return "> {:spawn, %{argv: [\"/bin/true\"], stdio: :pty, causes: true}}\n"
                "< {:status, :spawned, <pid>}\n< {:status, :ready, <pid>}\n";
+    if (strcmp(kind, "to-host") == 0 || strcmp(kind, "malformed-to-host") == 0)
+        return "";
     return NULL;
 }
 
@@ -61,8 +73,8 @@ static void add_scenario(struct text *file, int number, const struct vector *vec
 {
     const char *before = scenario_before(vector->kind);
     if (before)
-        text_print(file, "== %d\n%s> raw %s\n! until taken\n! close\n", number, before,
-                   text_string(&vector->hex));
+        text_print(file, "== %d%s\n%s> raw %s\n! until taken\n! close\n", number,
+                   is_for_a_host(vector) ? " [host]" : "", before, text_string(&vector->hex));
 }
 
 static bool decode(const struct vector *vector, struct text *term)
@@ -79,27 +91,35 @@ static bool suits(const struct vector *vector, const char *answer)
 {
     bool is_refused = strstr(answer, "\n< {:error, 22, :malformed_request}\n= exit 2\n") ||
                       strcmp(answer, "< {:error, 22, :malformed_request}\n= exit 2\n") == 0;
+    /* It may have been a request, and the host goes on. */
+    if (strcmp(vector->kind, "malformed-to-host") == 0 &&
+        starts_with(text_string(&vector->title), "# no term"))
+        return strcmp(answer, "< {7, {:error, 22, :malformed_request}}\n= exit 0\n") == 0;
     return is_refused == starts_with(vector->kind, "malformed-");
 }
 
 bool vectors_check(const char *document, const char *agent)
 {
     struct vector *vectors = NULL;
-    struct text file = {0};
+    struct text files[2] = {0};
     int count = 0, bad = 0;
     read_vectors(document, &vectors, &count);
     for (int i = 0; i < count; i++)
-        add_scenario(&file, i, &vectors[i]);
-    struct scenarios scenarios = {0};
-    scenarios_parse(&scenarios, document, text_string(&file));
-    struct answer *answers = run_all(&scenarios, agent);
+        add_scenario(&files[is_for_a_host(&vectors[i])], i, &vectors[i]);
+    struct scenarios scenarios[2] = {0};
+    struct answer *answers[2];
+    for (int hosted = 0; hosted < 2; hosted++) {
+        scenarios_parse(&scenarios[hosted], document, text_string(&files[hosted]));
+        answers[hosted] = run_all(&scenarios[hosted], agent, hosted ? HOSTED : ALONE);
+    }
 
     for (int i = 0; i < count; i++) {
         struct vector *vector = &vectors[i];
         char number[16];
         struct text term = {0};
         snprintf(number, sizeof number, "%d", i);
-        int played = scenario_named(&scenarios, number);
+        bool hosted = is_for_a_host(vector);
+        int played = scenario_named(&scenarios[hosted], number);
         bool is_malformed = starts_with(vector->kind, "malformed-");
         bool good = is_malformed || decode(vector, &term);
         if (!good)
@@ -107,11 +127,11 @@ bool vectors_check(const char *document, const char *agent)
         else
             printf("%s: %s\n", vector->kind,
                    text_string(is_malformed ? &vector->title : &term));
-        if (played < 0 && strcmp(vector->kind, "event") != 0) {
+        if (played < 0 && !is_event(vector)) {
             printf("  there is no such kind\n");
             good = false;
-        } else if (played >= 0 && !suits(vector, text_string(&answers[played].text))) {
-            printf("  the agent answers\n%s", text_string(&answers[played].text));
+        } else if (played >= 0 && !suits(vector, text_string(&answers[hosted][played].text))) {
+            printf("  the agent answers\n%s", text_string(&answers[hosted][played].text));
             good = false;
         }
         bad += !good;
