@@ -262,7 +262,7 @@ impl Session {
                 self.passing = true;
             }
             (Input::Spawned(pid), Phase::Executing) if self.child_pid == 0 => {
-                self.child_pid = pid;
+                self.is_born(pid);
                 out.push(Effect::Emit(Event::Spawned(pid)));
             }
             (Input::ChildReady(pid), Phase::Executing) if self.passing && self.child_pid != 0 => {
@@ -274,7 +274,7 @@ impl Session {
             }
             (Input::Spawned(pid), Phase::Launching) => {
                 self.phase = Phase::Starting;
-                self.child_pid = pid;
+                self.is_born(pid);
                 out.push(Effect::Emit(Event::Spawned(pid)));
                 if self.ending.is_some() {
                     out.push(Effect::Kill);
@@ -456,6 +456,18 @@ impl Session {
         }
         self.decide(None, exit_code::CHANNEL);
         self.end_main(out);
+    }
+
+    fn is_born(&mut self, pid: libc::pid_t) {
+        self.child_pid = pid;
+        // This may have been decided before.
+        if let Some(Event::Aborted(unborn)) = self
+            .ending
+            .as_mut()
+            .and_then(|ending| ending.event.as_mut())
+        {
+            *unborn = pid;
+        }
     }
 
     fn end_main(&mut self, out: &mut Vec<Effect>) {

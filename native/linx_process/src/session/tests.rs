@@ -434,6 +434,21 @@ fn a_child_that_never_gets_to_the_checkpoint_is_not_waited_for() {
 }
 
 #[test]
+fn a_child_whose_birth_is_heard_of_after_its_end_was_decided_is_aborted_under_its_pid() {
+    let mut bench = bench(killing());
+    bench.feed(command(Command::Abort));
+    bench.feed(Input::Expired);
+    assert_eq!(
+        bench.feed(Input::Spawned(PID)),
+        [Effect::Emit(Event::Spawned(PID)), Effect::Kill]
+    );
+    assert_eq!(
+        bench.feed(Input::Gone(Death::Signaled(9), None)),
+        [Effect::Emit(Event::Aborted(PID)), Effect::Finish(0)]
+    );
+}
+
+#[test]
 fn a_standard_signal_is_kept_once_and_a_real_time_one_as_often_as_sent() {
     let mut bench = bench(plain()).parked();
     for number in [15, 34, 15, 34] {
