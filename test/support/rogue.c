@@ -6,7 +6,7 @@
  *   rogue children NUMBER MARK             leaves one with so many children, who die with it
  *   rogue bomb NUMBER UID MARK             leaves processes of UID that fork and fork, up to NUMBER
  *   rogue lease FILE                       makes everybody who opens FILE wait
- *   rogue hold PID                         stops the next child of PID before its first instruction
+ *   rogue hold PID                         stops the next workload of the agent PID before its first instruction
  *
  * MARK is for those who look for it in the command line.
  */
@@ -198,28 +198,39 @@ static void lease(const char *path)
 		;
 }
 
-/* A new child of somebody who is traced so is traced, too, and stops at once: see ptrace(2). */
-static void hold(pid_t parent)
+/*
+ * The next child of somebody who is traced with these options. It is traced, too, in the same way, and stops at
+ * once: see ptrace(2). The parent is let go.
+ */
+static pid_t born_of(pid_t parent)
 {
 	int status;
 	unsigned long child;
-	long births = PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK;
-	setvbuf(stdout, NULL, _IONBF, 0);
-	check(ptrace(PTRACE_SEIZE, parent, 0, births), "PTRACE_SEIZE");
-	printf("seized\n");
 	do {
 		check(waitpid(parent, &status, __WALL), "waitpid");
 		if (!WIFSTOPPED(status))
 			errx(1, "it has no child");
-		if (status >> 16 == 0)
-			ptrace(PTRACE_CONT, parent, 0, WSTOPSIG(status));
-	} while (status >> 16 == 0);
+		if (status >> 16 == 0 || status >> 16 == PTRACE_EVENT_STOP)
+			ptrace(PTRACE_CONT, parent, 0, status >> 16 == 0 ? WSTOPSIG(status) : 0);
+	} while (status >> 16 == 0 || status >> 16 == PTRACE_EVENT_STOP);
 	check(ptrace(PTRACE_GETEVENTMSG, parent, 0, &child), "PTRACE_GETEVENTMSG");
-	check(waitpid(child, &status, __WALL), "waitpid");
-	/* It stays stopped, though nobody traces it any more. */
-	check(kill(child, SIGSTOP), "SIGSTOP");
-	check(ptrace(PTRACE_DETACH, child, 0, 0), "PTRACE_DETACH");
 	check(ptrace(PTRACE_DETACH, parent, 0, 0), "PTRACE_DETACH");
+	return child;
+}
+
+/* Between an agent and its workload is the subreaper. */
+static void hold(pid_t agent)
+{
+	int status;
+	long births = PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK;
+	setvbuf(stdout, NULL, _IONBF, 0);
+	check(ptrace(PTRACE_SEIZE, agent, 0, births), "PTRACE_SEIZE");
+	printf("seized\n");
+	pid_t workload = born_of(born_of(agent));
+	check(waitpid(workload, &status, __WALL), "waitpid");
+	/* It stays stopped, though nobody traces it any more. */
+	check(kill(workload, SIGSTOP), "SIGSTOP");
+	check(ptrace(PTRACE_DETACH, workload, 0, 0), "PTRACE_DETACH");
 	printf("held\n");
 }
 

@@ -29,10 +29,10 @@ defmodule Linx.Test.Rogue do
   @doc "Waits until somebody waits for the lease."
   def await_asked(lease), do: await_line(lease, "asked")
 
-  @doc "Makes the next child of a process be born stopped."
+  @doc "Makes the next workload of an agent be born stopped."
   def hold(os_pid), do: start(["hold", "#{os_pid}"], "seized")
 
-  @doc "Waits for the birth of that child."
+  @doc "Waits for its birth."
   def await_held(hold), do: await_line(hold, "held")
 
   defp start(args, line) do

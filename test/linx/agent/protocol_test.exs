@@ -576,12 +576,13 @@ defmodule Linx.Agent.ProtocolTest do
         {:os_pid, os_pid} = Port.info(agent, :os_pid)
         hold = Rogue.hold(os_pid)
         send_frame(agent, @sleep)
-        {:status, :spawned, child} = next(agent)
         Rogue.await_held(hold)
+        [subreaper] = children(os_pid)
+        [child] = children(subreaper)
         eventually(fn -> stat(child) == "T" end)
         send_frame(agent, command)
-        assert rest(agent) == {[{:status, :aborted, child}], 0}
-        assert stat(child) == nil
+        assert rest(agent) == {[{:status, :spawned, child}, {:status, :aborted, child}], 0}
+        for pid <- [child, subreaper], do: assert(stat(pid) == nil)
       end
     end
   end
