@@ -119,6 +119,36 @@ defmodule Linx.Agent.HostTest do
       assert P.wait(run(["/bin/true"])) == {:ok, {:exited, 0}}
     end
 
+    test "ends its sessions also when they have all the descriptors it may have" do
+      limited = Path.join(tmp_dir(), "limited")
+      File.write!(limited, "#!/bin/sh\nulimit -n 40\nexec '#{Linx.Agent.Binary.path()}' \"$@\"\n")
+      File.chmod!(limited, 0o755)
+      before = System.get_env("LINX_AGENT")
+
+      on_exit(fn ->
+        if before, do: System.put_env("LINX_AGENT", before), else: System.delete_env("LINX_AGENT")
+      end)
+
+      System.put_env("LINX_AGENT", limited)
+      sessions = for _ <- 1..40, do: run(["/bin/sleep", "60"])
+      result = &P.wait(&1, 0)
+      full = &match?({:error, %Error{errno: :emfile}}, result.(&1))
+      assert eventually(fn -> Enum.any?(sessions, full) end)
+
+      alive =
+        eventually(fn ->
+          {alive, ended} = Enum.split_with(sessions, &(result.(&1) == {:error, :timeout}))
+
+          Enum.all?(ended, full) and Enum.all?(alive, &match?(%Info{stage: :running}, P.info(&1))) and
+            alive
+        end)
+
+      assert [signalled | others] = alive
+      assert P.signal(signalled, :sigusr1) == :ok
+      assert P.wait(signalled, 5_000) == {:ok, {:signaled, 10}}
+      for session <- others, do: assert(P.stop(session) == :ok)
+    end
+
     test "is one of its own for what a host would take along" do
       for opts <- [[orphan: :leave], [descendants: :leave]] do
         {session, _host_pid} = sleeping(opts)

@@ -10,6 +10,7 @@ use crate::reap::tree;
 use crate::session::{exit_code, Input};
 use crate::subreaper::Job;
 use crate::sys::clone::{Child, Lent};
+use crate::sys::process::with_every_descriptor;
 use crate::sys::wait::{self, Death};
 use crate::sys::{fds, pidfd, signals};
 use crate::wire::{Failure, Id, Reach, Stage};
@@ -309,7 +310,23 @@ impl Family {
 
     /// `ESRCH` when the main process has ended.
     pub fn signal(&mut self, signal: libc::c_int, reach: Reach) -> Result<(), Errno> {
+        self.with_main(|family| family.send(signal, reach))
+    }
+
+    /// Runs `body` with the main process pinned, and every descriptor there is. If only these allow it, it does
+    /// not stay pinned.
+    fn with_main<T>(&mut self, body: impl FnOnce(&Self) -> T) -> T {
         self.pin_main();
+        let stays = self.main.is_some();
+        with_every_descriptor(|| {
+            self.pin_main();
+            let result = body(self);
+            self.main.take_if(|_| !stays);
+            result
+        })
+    }
+
+    fn send(&self, signal: libc::c_int, reach: Reach) -> Result<(), Errno> {
         match (reach, &self.main) {
             (_, None) => Err(Errno::ESRCH),
             (Reach::Process, Some(main)) => pidfd::send_signal(main.pidfd.as_fd(), signal),
@@ -336,24 +353,27 @@ impl Family {
 
     /// SIGKILL to the main process, or to what would make it.
     pub fn kill_main(&self) {
-        if let Some(main) = self.main.as_ref().or(self.intermediate.as_ref()) {
-            let _ = pidfd::send_signal(main.pidfd.as_fd(), libc::SIGKILL);
+        match self.main.as_ref().or(self.intermediate.as_ref()) {
+            Some(main) => drop(pidfd::send_signal(main.pidfd.as_fd(), libc::SIGKILL)),
+            // There was no descriptor for it.
+            None => with_every_descriptor(|| self.signal_tree(libc::SIGKILL)),
         }
     }
 
     /// SIGTERM to everybody. Returns whether the main process can get it.
     pub fn terminate(&mut self) -> bool {
-        self.pin_main();
-        if let (1, Some(main)) = (self.child_pid, &self.main) {
-            if !tree::handles_sigterm(main.pid) {
-                return false;
+        self.with_main(|family| {
+            if let (1, Some(main)) = (family.child_pid, &family.main) {
+                if !tree::handles_sigterm(main.pid) {
+                    return false;
+                }
             }
-        }
-        // A stopped process gets no signal but this one and SIGKILL.
-        for signal in [libc::SIGTERM, libc::SIGCONT] {
-            self.signal_tree(signal);
-        }
-        true
+            // A stopped process gets no signal but this one and SIGKILL.
+            for signal in [libc::SIGTERM, libc::SIGCONT] {
+                family.signal_tree(signal);
+            }
+            true
+        })
     }
 
     // The descriptors.

@@ -35,6 +35,9 @@ use world::{Left, World};
 /// has happened: a sweep may take a while, and what it waits for is an event.
 const AT_ONCE: usize = 32;
 
+/// So many descriptors no session takes, or a quarter of all where there are few.
+const RESERVE: u64 = 32;
+
 /// The one session of an agent that has only one.
 const ONLY: Id = 0;
 
@@ -518,11 +521,12 @@ impl<'a> Host<'a> {
     }
 }
 
-/// Sessions take descriptors. What the limit was is restored for the workloads.
+/// Sessions take descriptors, all but those with which they are ended ([`process::with_every_descriptor`]).
+/// What the limit was is restored for the workloads.
 fn raise_open_files() -> Option<Limit> {
     let limit = process::open_files().ok()?;
     let raised = Limit {
-        soft: limit.hard,
+        soft: limit.hard - RESERVE.min(limit.hard / 4),
         ..limit
     };
     process::limit_open_files(raised).ok().map(|()| limit)

@@ -11,6 +11,7 @@ use crate::launch::launch;
 use crate::reap::sweep::{Progress, Sweep, PATIENCE};
 use crate::reap::tree::Root;
 use crate::session::{exit_code, valid_signal, Effect, Input, Policy, Session};
+use crate::sys::process::with_every_descriptor;
 use crate::wire::{Id, Reach, Reply, Request, Stage, Stdio, Step, Where};
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
@@ -188,7 +189,7 @@ impl Slot {
             End::Killed => {
                 let mut inputs = Vec::new();
                 if let Some(family) = &mut self.family {
-                    family.end_orphaned(&mut inputs, world);
+                    with_every_descriptor(|| family.end_orphaned(&mut inputs, world));
                 }
                 inputs.push(match inputs.is_empty() {
                     true => {
@@ -243,7 +244,7 @@ impl Slot {
         let Some((sweep, due)) = &mut self.sweep else {
             return;
         };
-        let progress = sweep.step(world.children);
+        let progress = with_every_descriptor(|| sweep.step(world.children));
         if let Progress::Again(pause) = progress {
             *due = now + pause;
             return;

@@ -1,14 +1,18 @@
 //! The processes below this one, as `/proc` shows them.
 
 use crate::sys::pidfd;
+use nix::errno::Errno;
 use nix::sys::resource::{getrlimit, Resource};
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
 use std::fs;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A tree that goes on growing is not looked at for ever.
 const MAX_LOOKS: usize = 32;
+
+/// More descriptors than this are never needed at a time to look into `/proc`.
+const FOR_PROC: usize = 4;
 
 /// How to look for children.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,9 +136,10 @@ pub fn signal(pids: &[libc::pid_t], tree: &[libc::pid_t], root: Root, signal: li
         Root::Below(pid) => pid,
         Root::Strays => own_pid(),
     };
-    for some in pids.chunks(pinnable()) {
-        let open = |pid: &libc::pid_t| Some((*pid, pidfd::open(*pid).ok()?));
-        let pidfds: Vec<_> = some.iter().filter_map(open).collect();
+    let mut rest = pids;
+    while !rest.is_empty() {
+        let (pidfds, behind) = pin(rest);
+        rest = behind;
         // A child of the root is known by its list, also when `/proc` does not show it to us.
         let children = listed_children(root);
         let is_ours = |pid: libc::pid_t| {
@@ -152,7 +157,28 @@ pub fn signal(pids: &[libc::pid_t], tree: &[libc::pid_t], root: Root, signal: li
     }
 }
 
-/// How many processes can be pinned at a time, by a descriptor each.
+/// Pins as many of `pids` as there are descriptors for, but those that `/proc` takes, and returns the rest. Those that
+/// have ended are left out.
+fn pin(pids: &[libc::pid_t]) -> (Vec<(libc::pid_t, OwnedFd)>, &[libc::pid_t]) {
+    let mut pinned: Vec<(usize, OwnedFd)> = Vec::new();
+    let mut end = pids.len().min(pinnable());
+    for (place, pid) in pids[..end].iter().enumerate() {
+        match pidfd::open(*pid) {
+            Ok(pidfd) => pinned.push((place, pidfd)),
+            Err(Errno::EMFILE | Errno::ENFILE) if pinned.len() > FOR_PROC => {
+                let fewer = pinned.len() - FOR_PROC;
+                end = pinned[fewer].0;
+                pinned.truncate(fewer);
+                break;
+            }
+            Err(_) => {}
+        }
+    }
+    let pinned = pinned.into_iter().map(|(place, fd)| (pids[place], fd));
+    (pinned.collect(), &pids[end..])
+}
+
+/// How many processes are pinned at a time at most, by a descriptor each.
 fn pinnable() -> usize {
     let (soft, _hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or_default();
     usize::try_from(soft / 2).unwrap_or(usize::MAX).max(1)

@@ -90,6 +90,23 @@ pub fn limit_open_files(limit: Limit) -> Result<(), Errno> {
     set_limit(libc::RLIMIT_NOFILE as usize, limit)
 }
 
+/// Runs `body` with as many descriptors as the hard limit allows: where sessions have taken all that the soft
+/// limit does, something has to be left by which they can be ended.
+pub fn with_every_descriptor<T>(body: impl FnOnce() -> T) -> T {
+    let limit = open_files().ok().filter(|limit| limit.soft < limit.hard);
+    if let Some(limit) = limit {
+        let _ = limit_open_files(Limit {
+            soft: limit.hard,
+            ..limit
+        });
+    }
+    let result = body();
+    if let Some(limit) = limit {
+        let _ = limit_open_files(limit);
+    }
+    result
+}
+
 /// Sets `RLIMIT_CORE` to zero.
 pub fn dump_no_core() -> Result<(), Errno> {
     set_limit(libc::RLIMIT_CORE as usize, Limit { soft: 0, hard: 0 })
