@@ -20,7 +20,7 @@ pub const SILENCE: Duration = Duration::from_millis(200);
 /// How often it is looked whether the BEAM has read everything.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(64);
-/// One read from the BEAM.
+/// One read from the BEAM takes this much or more.
 pub const READ: usize = 64 << 10;
 
 pub struct Control {
@@ -90,11 +90,10 @@ impl Control {
 
     /// One read, without waiting.
     pub fn receive(&mut self) -> Received {
-        let mut buffer = [0; READ];
-        match nix::unistd::read(&self.input, &mut buffer) {
+        match nix::unistd::read(&self.input, self.reader.room(READ)) {
             Ok(0) => Received::Hangup,
             Ok(length) => {
-                self.reader.feed(&buffer[..length]);
+                self.reader.filled(length);
                 Received::Something
             }
             Err(Errno::EAGAIN | Errno::EINTR) => Received::Nothing,

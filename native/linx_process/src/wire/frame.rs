@@ -18,30 +18,46 @@ pub struct TooBig;
 pub struct Reader {
     buffer: Vec<u8>,
     start: usize,
+    end: usize,
 }
+
+/// What a large frame has taken beyond this is given back once it has been read.
+const KEPT: usize = 256 << 10;
 
 impl Reader {
     pub fn feed(&mut self, bytes: &[u8]) {
-        if self.start > 0 {
-            self.buffer.drain(..self.start);
-            self.start = 0;
+        self.room(bytes.len())[..bytes.len()].copy_from_slice(bytes);
+        self.filled(bytes.len());
+    }
+
+    /// Where the next piece goes, `least` bytes of it or more; [`Reader::filled`] tells how many came.
+    pub fn room(&mut self, least: usize) -> &mut [u8] {
+        self.buffer.copy_within(self.start..self.end, 0);
+        self.end -= self.start;
+        self.start = 0;
+        if self.end == 0 && self.buffer.len() > KEPT {
+            self.buffer.truncate(KEPT);
+            self.buffer.shrink_to_fit();
         }
-        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() < self.end + least {
+            self.buffer.resize(self.end + least, 0);
+        }
+        &mut self.buffer[self.end..]
+    }
+
+    pub fn filled(&mut self, length: usize) {
+        self.end += length;
     }
 
     /// The next whole frame's body.
     pub fn next_frame(&mut self) -> Option<Result<Vec<u8>, TooBig>> {
-        let pending = &self.buffer[self.start..];
+        let pending = &self.buffer[self.start..self.end];
         let length = u32::from_be_bytes(*pending.first_chunk::<HEADER>()?) as usize;
         if length > LIMIT {
             return Some(Err(TooBig));
         }
         let body = pending.get(HEADER..HEADER + length)?.to_vec();
         self.start += HEADER + length;
-        if self.start == self.buffer.len() {
-            self.buffer.clear();
-            self.start = 0;
-        }
         Some(Ok(body))
     }
 }
