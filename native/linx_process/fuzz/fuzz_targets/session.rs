@@ -87,8 +87,9 @@ fn input(u: &mut Unstructured) -> Result<Input> {
         9 => Input::TooBig,
         10 => Input::Hangup,
         11 => Input::LaunchFailed(failure, u.arbitrary()?),
-        12 => Input::Spawned(u.arbitrary()?),
-        13 => Input::ChildReady(u.arbitrary()?),
+        // In any order, but no pid is 0.
+        12 => Input::Spawned(u.int_in_range(1..=i32::MAX)?),
+        13 => Input::ChildReady(u.int_in_range(1..=i32::MAX)?),
         14 => Input::StepDone,
         15 => Input::StepRefused(failure),
         16 => Input::Execed,
