@@ -137,4 +137,36 @@ defmodule Linx.Agent.HostProtocolTest do
 
     close(host)
   end
+
+  # What the host says passes through somebody who takes his time.
+  @slowly """
+  "$0" --host 3<&0 4>&1 </dev/null >/dev/null |
+    perl -e 'while (sysread STDIN, $_, 65536) { syswrite STDOUT, $_; select undef, undef, undef, .01 }'
+  """
+
+  test "of many terminals that never stop, none is kept waiting for the others" do
+    host =
+      Port.open({:spawn_executable, "/bin/sh"}, [
+        :binary,
+        packet: 4,
+        args: ["-c", @slowly, Linx.Agent.Binary.path()]
+      ])
+
+    ids = Enum.to_list(1..16)
+    for id <- ids, do: send_frame(host, {id, spawn_frame(["/usr/bin/yes"], %{stdio: :pty})})
+    for id <- ids, do: skip_to(host, &match?({^id, {:pty_out, _}}, &1))
+
+    shares = shares(host, %{}, 24_000_000)
+    # A fifth of what each would have if all had the same.
+    for id <- ids, do: assert(shares[id] > 300_000, inspect(shares))
+    Port.close(host)
+  end
+
+  defp shares(_host, shares, left) when left <= 0, do: shares
+
+  defp shares(host, shares, left) do
+    {id, {:pty_out, bytes}} = skip_to(host, &match?({_, {:pty_out, _}}, &1))
+    size = byte_size(bytes)
+    shares(host, Map.update(shares, id, size, &(&1 + size)), left - size)
+  end
 end

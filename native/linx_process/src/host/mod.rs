@@ -95,6 +95,8 @@ struct Host<'a> {
     requests: Vec<(Id, Request)>,
     /// Sessions to which something has happened, and that have not had their turn.
     stirred: Vec<Id>,
+    /// With whom a round begins.
+    first: Id,
     /// Sessions with output that the BEAM does not take yet.
     muted: BTreeSet<Id>,
     /// When which session has something to do although nothing happens.
@@ -142,6 +144,7 @@ impl<'a> Host<'a> {
             slots: BTreeMap::new(),
             requests: Vec::new(),
             stirred: Vec::new(),
+            first: 0,
             muted: BTreeSet::new(),
             due: BTreeSet::new(),
             deadlines: HashMap::new(),
@@ -191,9 +194,17 @@ impl<'a> Host<'a> {
         let mut stirred = std::mem::take(&mut self.stirred);
         stirred.sort_unstable();
         stirred.dedup();
+        let first = stirred.partition_point(|id| *id < self.first);
+        stirred.rotate_left(first);
+        let mut late = None;
         for id in &stirred {
+            if late.is_none() && self.control.outbox().is_full() {
+                late = Some(*id);
+            }
             self.turn(*id);
         }
+        // Who finds no room for its output is the first to have some.
+        self.first = late.unwrap_or(self.first);
         if self.hosted && !self.listening && self.slots.is_empty() {
             self.exit_code.get_or_insert(self.code);
         }
