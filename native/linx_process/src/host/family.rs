@@ -71,14 +71,19 @@ impl Family {
             execed: false,
             gone: false,
         };
-        match launched.stage {
-            Launching::Subreaper(child) => family.adopt(child, world)?,
-            Launching::Intermediate(child) => {
-                let child = family.watched(Part::Intermediate, child, world)?;
-                family.intermediate = Some(child);
+        let watched = match launched.stage {
+            Launching::Subreaper(child) => family.adopt(child, world),
+            Launching::Intermediate(child) => family
+                .watched(Part::Intermediate, child, world)
+                .map(|child| family.intermediate = Some(child)),
+        };
+        match watched {
+            Ok(()) => Ok(family),
+            Err(failure) => {
+                family.close(world);
+                Err(failure)
             }
         }
-        Ok(family)
     }
 
     /// From here on the subreaper is waited for, and the main process listened to.
@@ -407,8 +412,9 @@ impl Family {
         }
         if let Some(subreaper) = self.subreaper.take() {
             self.forget(Part::Subreaper, &subreaper.pidfd, world);
-            if self.elsewhere {
-                // With it goes what holds the leftovers, where they may stay.
+            // With it goes what holds the leftovers, where they may stay. One that has made no main process shall
+            // not do so later.
+            if self.elsewhere || self.report.main().is_none() {
                 let _ = pidfd::send_signal(subreaper.pidfd.as_fd(), libc::SIGKILL);
             }
             world.leave(subreaper, self.page.take().filter(|_| self.gone));
