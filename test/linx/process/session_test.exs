@@ -486,6 +486,43 @@ defmodule Linx.Process.SessionTest do
     assert P.wait(session, 10_000) == {:ok, {:exited, 7}}
   end
 
+  @tag :root
+  test "what a program leaves has its grace also when the end of that is noticed late" do
+    dir = tmp_dir()
+    [ready, done] = for name <- ["ready", "done"], do: Path.join(dir, name)
+    loop = "while :; do sleep 0.1; done"
+
+    script =
+      "(trap 'sleep 1; touch #{done}; exit' TERM; touch #{ready}; #{loop}) & trap 'exit 7' TERM; #{loop}"
+
+    {:ok, session} = P.spawn(argv: ["sh", "-c", script], stdio: :devnull, auto_proceed: true)
+    eventually(fn -> File.exists?(ready) end)
+    {:ok, os_pid} = P.host_pid(session)
+    hold = hold(parent(os_pid))
+    stop = Task.async(fn -> P.stop(session, grace: 30_000) end)
+    eventually(fn -> File.exists?(done) end)
+    Port.close(hold)
+    assert Task.await(stop) == :ok
+    assert_receive {:linx_process, :exited, 7}
+  end
+
+  # Traces a process and keeps it stopped until the port is closed, so that nobody else can continue it.
+  defp hold(os_pid) do
+    ptrace =
+      if :erlang.system_info(:system_architecture) |> to_string() =~ "x86_64", do: 101, else: 117
+
+    # PTRACE_SEIZE, PTRACE_INTERRUPT, __WALL
+    script =
+      "$p = #{os_pid}; syscall(#{ptrace}, 0x4206, $p, 0, 0) == 0 or die; " <>
+        "syscall(#{ptrace}, 0x4207, $p, 0, 0) == 0 or die; waitpid($p, 0x40000000); " <>
+        "$| = 1; print \"held\\n\"; <STDIN>"
+
+    perl = System.find_executable("perl")
+    hold = Port.open({:spawn_executable, perl}, [:binary, line: 80, args: ["-e", script]])
+    assert_receive {^hold, {:data, {:eol, "held"}}}, 10_000
+    hold
+  end
+
   test "a command that crosses with the end is answered, and hides no end" do
     results =
       1..200

@@ -247,6 +247,12 @@ impl Family {
         !self.gone
     }
 
+    /// Whether somebody else is to take notice of its end before its parent.
+    pub fn is_traced(&self) -> bool {
+        let main = self.main.as_ref();
+        main.is_some_and(|main| with_every_descriptor(|| tree::is_traced(main.pid)))
+    }
+
     fn gone(&mut self, death: Death, inputs: &mut Vec<Input>, world: &mut World) {
         self.gone = true;
         self.released(world);

@@ -20,8 +20,7 @@ use std::time::{Duration, Instant};
 
 /// A main process that has run for so long is watched itself, not only by its subreaper. Most have ended by then.
 const BRIEFLY: Duration = Duration::from_millis(50);
-/// How long the end of a main process may stay unknown to its parent before it must be that somebody
-/// traces it.
+/// How long the end of a main process may stay unknown to its parent before it is asked whether somebody traces it.
 const TRACED: Duration = Duration::from_millis(50);
 
 pub struct Slot {
@@ -224,10 +223,15 @@ impl Slot {
         if self.traced.is_some_and(|due| due <= now) {
             self.traced = None;
             self.look(world);
-            let running = self.family.as_ref().is_some_and(Family::is_running);
-            if running && self.session.sweeps_at_the_end() {
-                // Whoever traces it may be a process of its own.
-                self.begin_sweep();
+            let family = self.family.as_ref().filter(|family| family.is_running());
+            if let Some(traced) = family.map(Family::is_traced) {
+                if !traced {
+                    // Its parent has not been running since.
+                    self.traced = now.checked_add(TRACED);
+                } else if self.session.sweeps_at_the_end() {
+                    // Whoever traces it may be a process of its own.
+                    self.begin_sweep();
+                }
             }
         }
         if self.sweep.as_ref().is_some_and(|(_, due)| *due <= now) {

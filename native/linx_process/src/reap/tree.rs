@@ -256,6 +256,15 @@ pub fn handles_sigterm(pid: libc::pid_t) -> bool {
         .any(|mask| mask & (1 << (libc::SIGTERM - 1)) != 0)
 }
 
+/// Whether somebody traces this process (ptrace(2)), who then hears of its end before its parent does.
+pub fn is_traced(pid: libc::pid_t) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let tracer = status
+        .lines()
+        .find_map(|line| line.strip_prefix("TracerPid:"));
+    tracer.is_some_and(|pid| pid.trim() != "0")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
