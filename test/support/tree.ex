@@ -131,6 +131,9 @@ defmodule Linx.Test.Tree do
   @doc "The main process."
   def main(%{seen: [{pid, _born} | _]}), do: pid
 
+  @doc "The process between that and the agent."
+  def subreaper(%{seen: [_main, {pid, _born} | _]}), do: pid
+
   @doc "The agent of the workload."
   def agent(%{agents: [{pid, _born} | _guardian]}), do: pid
 

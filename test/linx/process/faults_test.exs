@@ -41,15 +41,23 @@ defmodule Linx.Process.FaultsTest do
     beam_killed: "the BEAM is killed",
     agent_killed: "the agent is killed",
     agent_stopped: "the agent is stopped, then killed",
+    agent_halted: "the agent is stopped, then the session killed",
     guardian_killed: "the guardian is killed",
+    host_killed: "the process that owns the host is killed",
+    subreaper_killed: "the subreaper is killed",
+    subreaper_stopped: "the subreaper is stopped, then the workload killed",
+    subreaper_halted: "the subreaper is stopped, then the session killed",
     workload_killed: "the workload is killed",
     workload_exits: "the workload exits"
   ]
+
+  @hosted Application.fetch_env!(:linx, :agent) == :host
 
   # A program has to run to exit.
   @rows for {stage, where} <- @stages,
             {fault, what} <- @faults,
             fault != :workload_exits or stage == :running,
+            fault != :host_killed or @hosted,
             do: {{stage, fault}, "#{where}, #{what}"}
 
   # These are told the session by SIGTERM, which a daemon that is deaf to it survives for the whole
@@ -58,7 +66,20 @@ defmodule Linx.Process.FaultsTest do
   @grace 100
 
   # With these the session stays to be asked.
-  @lingering [:agent_killed, :agent_stopped, :guardian_killed, :workload_killed, :workload_exits]
+  @lingering [
+    :agent_killed,
+    :agent_stopped,
+    :guardian_killed,
+    :host_killed,
+    :subreaper_killed,
+    :subreaper_stopped,
+    :workload_killed,
+    :workload_exits
+  ]
+  # With these it is killed.
+  @untold [:session_killed, :agent_halted, :subreaper_halted]
+  # And these kill the workload, one way or another.
+  @deadly [:subreaper_killed, :subreaper_stopped, :workload_killed]
 
   # From the fault until the last of it was seen gone, in microseconds.
   @limit 1_000_000
@@ -73,7 +94,12 @@ defmodule Linx.Process.FaultsTest do
     Timings.print_after_all("#{title} where there is one:", @kinds, @rows)
   end
 
-  for {{stage, fault}, what} <- @rows, {kind, name} <- @kinds do
+  # A daemon that has lost its subreaper in there is nobody's: see "in a pid namespace that was entered".
+  @beyond_reach [{:running, :subreaper_killed, :entered}]
+
+  for {{stage, fault}, what} <- @rows,
+      {kind, name} <- @kinds,
+      {stage, fault, kind} not in @beyond_reach do
     @tag stage: stage, fault: fault, kind: kind
     if kind in [:pid_namespace, :entered], do: @tag(:root)
 
@@ -101,15 +127,17 @@ defmodule Linx.Process.FaultsTest do
 
   # How it ends: a session that is asked to end has its child taken away from the checkpoint; later
   # SIGTERM ends the program, unless that is a shell that is pid 1, which never sees it.
-  defp result(_stage, :session_killed, _kind), do: :untold
+  defp result(_stage, fault, _kind) when fault in @untold, do: :untold
   defp result(:checkpoint, fault, _kind) when fault in @orderly, do: {:ok, :aborted}
   defp result(:exec, fault, _kind) when fault in @orderly, do: killed_at(:execve)
   defp result(_, fault, :pid_namespace) when fault in @orderly, do: {:ok, {:signaled, 9}}
   defp result(:running, fault, _kind) when fault in @orderly, do: {:ok, {:signaled, 15}}
-  defp result(:checkpoint, :workload_killed, _kind), do: killed_at(:checkpoint)
-  defp result(:exec, :workload_killed, _kind), do: killed_at(:execve)
-  defp result(:running, :workload_killed, _kind), do: {:ok, {:signaled, 9}}
+  defp result(:checkpoint, fault, _kind) when fault in @deadly, do: killed_at(:checkpoint)
+  defp result(:exec, fault, _kind) when fault in @deadly, do: killed_at(:execve)
+  defp result(:running, fault, _kind) when fault in @deadly, do: {:ok, {:signaled, 9}}
   defp result(:running, :workload_exits, _kind), do: {:ok, {:exited, 7}}
+  # Its agent has only been hung up.
+  defp result(_stage, :host_killed, _kind), do: {:error, %{@agent_died | code: 0}}
   defp result(_stage, _agent_or_guardian, _kind), do: {:error, @agent_died}
 
   defp killed_at(stage), do: {:error, %Error{stage: stage, errno: :eio, code: 5, signal: 9}}
@@ -228,9 +256,30 @@ defmodule Linx.Process.FaultsTest do
   defp happen(:workload_killed, %{tree: tree}), do: Tree.kill!(Tree.main(tree), :KILL)
   defp happen(:workload_exits, %{tree: tree}), do: Tree.tell(tree, "exit 7")
 
+  defp happen(:subreaper_killed, %{tree: tree}), do: Tree.kill!(Tree.subreaper(tree), :KILL)
+
   defp happen(:agent_stopped, %{tree: tree}) do
     Tree.kill!(Tree.agent(tree), :STOP)
     Tree.kill!(Tree.agent(tree), :KILL)
+  end
+
+  defp happen(:agent_halted, %{tree: tree} = subject) do
+    Tree.kill!(Tree.agent(tree), :STOP)
+    happen(:session_killed, subject)
+  end
+
+  defp happen(:subreaper_stopped, %{tree: tree} = subject) do
+    Tree.kill!(Tree.subreaper(tree), :STOP)
+    happen(:workload_killed, subject)
+  end
+
+  defp happen(:subreaper_halted, %{tree: tree} = subject) do
+    Tree.kill!(Tree.subreaper(tree), :STOP)
+    happen(:session_killed, subject)
+  end
+
+  defp happen(:host_killed, %{session: session}) do
+    Process.exit(:sys.get_state(session).agent.host, :kill)
   end
 
   # That everybody has been told the truth, the owner once.
