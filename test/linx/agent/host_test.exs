@@ -286,6 +286,85 @@ defmodule Linx.Agent.HostTest do
       assert P.stop(other) == :ok
     end
 
+    # What happens to one, by which it may end or not.
+    @chains """
+    pass() { [ $1 -gt 0 ] || exit 0; pass $(($1 - 1)) & exit 0; }
+    i=0; while [ $i -lt 30 ]; do (pass 300 &); i=$((i + 1)); done; exec sleep MARK
+    """
+
+    for {what, kind} <- [
+          {"whose subreaper is killed", :daemon},
+          {"whose subreaper is stopped", :daemon},
+          {"whose workload is killed", :daemon},
+          {"whose workload is stopped", :children},
+          {"whose workload stops its subreaper over and over", :children},
+          {"whose workload stops the agent over and over", :children},
+          {"whose workload floods its terminal", :pty},
+          {"whose workload forks and forks", :plain}
+        ] do
+      @tag what: what, kind: kind
+      test "one #{what}", %{what: what, kind: kind} do
+        others = for kind <- [:plain, :daemon], do: start(kind)
+        echo = start_echo()
+        {:ok, parked} = P.spawn(argv: ["/bin/sh", "-c", "exit 5"], owner: nil, agent: :host)
+        # Its terminal would fill the mailbox.
+        idle = spawn_link(fn -> Process.sleep(:infinity) end)
+        {session, tree} = start(kind, grace: 100)
+        :ok = P.set_owner(session, idle)
+        harm(what, tree)
+
+        for round <- 1..20 do
+          assert P.wait(run(["/bin/sh", "-c", "exit #{round}"], owner: nil)) ==
+                   {:ok, {:exited, round}}
+
+          :ok = P.pty_write(echo, "<#{round}>")
+          read_pty_until("<#{round}>")
+        end
+
+        assert P.stop(session) == :ok
+        Tree.assert_gone(tree)
+        assert P.proceed(parked) == :ok
+        assert P.wait(parked) == {:ok, {:exited, 5}}
+        assert Enum.uniq(for {_, tree} <- others, do: Tree.agent(tree)) == [Tree.agent(tree)]
+        for {_session, tree} <- others, do: assert(Tree.all_alive?(tree))
+
+        for {session, tree} <- others do
+          Tree.tell(tree, "exit 7")
+          assert P.wait(session) == {:ok, {:exited, 7}}
+          Tree.assert_reaped(tree)
+        end
+
+        assert P.stop(echo) == :ok
+        assert {_guardian, agent} = only_host()
+        assert agent == Tree.agent(tree)
+      end
+    end
+
+    # A terminal whose program gives back what it is told, and is ready to.
+    defp start_echo do
+      echo = run(["/bin/sh", "-c", "stty raw -echo; echo ready; exec cat"], stdio: :pty)
+      await_ready()
+      await_running()
+      read_pty_until("ready")
+      echo
+    end
+
+    defp harm("whose subreaper is killed", tree), do: Tree.kill!(Tree.subreaper(tree), :KILL)
+    defp harm("whose subreaper is stopped", tree), do: Tree.kill!(Tree.subreaper(tree), :STOP)
+    defp harm("whose workload is killed", tree), do: Tree.kill!(Tree.main(tree), :KILL)
+    defp harm("whose workload is stopped", tree), do: Tree.tell(tree, "kill -STOP 0")
+    defp harm("whose workload floods" <> _, tree), do: Tree.tell(tree, "exec yes MARK")
+    defp harm("whose workload forks" <> _, tree), do: Tree.tell(tree, "(#{chains()})")
+
+    defp harm("whose workload stops its subreaper" <> _, tree),
+      do: Tree.tell(tree, "while kill -STOP #{Tree.subreaper(tree)}; do :; done")
+
+    defp harm("whose workload stops the agent" <> _, tree),
+      do: Tree.tell(tree, "while kill -STOP #{Tree.agent(tree)}; do :; done")
+
+    # On one line, as the shell is told it.
+    defp chains, do: @chains |> String.trim() |> String.replace("\n", "; ")
+
     test "a request that no agent would read" do
       {other, _host_pid} = sleeping()
       big = ["/bin/true" | List.duplicate(String.duplicate("x", 100_000), 90)]
