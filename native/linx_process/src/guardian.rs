@@ -10,7 +10,7 @@
 
 use crate::host::control::Control;
 use crate::reap::sweep::{Progress, Sweep};
-use crate::reap::tree::Root;
+use crate::reap::tree::{Known, Root};
 use crate::session::exit_code;
 use crate::sys::clone;
 use crate::sys::exec::exit;
@@ -20,7 +20,6 @@ use crate::wire::{Failure, Leftover, Stage};
 use nix::sys::prctl;
 use nix::sys::signal::{kill, Signal};
 use nix::unistd::{getpid, getppid, setsid, Pid};
-use std::collections::HashSet;
 use std::os::fd::AsFd;
 
 /// Splits the process in two and runs `agent` in the child. The parent, the
@@ -80,7 +79,7 @@ fn watch(agent: clone::Child, descendants: Leftover) -> Result<i32, Failure> {
 }
 
 fn sweep() {
-    let nobody = HashSet::new();
+    let nobody = Known::default();
     let mut sweep = Sweep::of(Root::Strays);
     while let Progress::Again(pause) = sweep.step(&nobody) {
         std::thread::sleep(pause);

@@ -262,6 +262,33 @@ defmodule Linx.Agent.HostTest do
       assert known() == [0]
     end
 
+    @tag :root
+    test "those that begin in another's namespaces, and those whose subreaper is killed" do
+      {target, target_pid} = sleeping(namespaces: [:mount])
+
+      killing =
+        Task.async(fn ->
+          for _ <- 1..150 do
+            session = run(["/bin/sleep", "60"])
+            await_ready()
+            await_running()
+            {:ok, host_pid} = P.host_pid(session)
+            Tree.kill!("#{parent(host_pid)}", :KILL)
+            P.wait(session)
+          end
+        end)
+
+      for _ <- 1..300 do
+        {:ok, session} =
+          P.enter(target_pid, argv: ["/bin/true"], agent: :host, auto_proceed: true, owner: nil)
+
+        assert P.wait(session, 10_000) == {:ok, {:exited, 0}}
+      end
+
+      Task.await(killing, 60_000)
+      assert P.stop(target) == :ok
+    end
+
     test "one that is killed takes along what it has started, and nothing else" do
       {other, others} = start(:daemon)
       {session, tree} = start(:daemon)

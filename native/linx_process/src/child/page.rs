@@ -60,9 +60,9 @@ impl Report {
         Some(Failure { errno, stage })
     }
 
-    /// The pid of the subreaper that an intermediate has made.
-    pub fn set_subreaper(self, pid: libc::pid_t) {
-        self.set(SUBREAPER, pid);
+    /// Where the kernel puts the pid of the subreaper that an intermediate makes.
+    pub fn subreaper_cell(self) -> &'static AtomicI32 {
+        &self.0[SUBREAPER]
     }
 
     pub fn subreaper(self) -> Option<libc::pid_t> {
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!((report.has_execed(), report.death()), (false, None));
 
         report.fail(Stage::Chdir.failed()(Errno::ENOENT));
-        report.set_subreaper(7);
+        report.subreaper_cell().store(7, Ordering::SeqCst);
         report.main_cell().store(8, Ordering::SeqCst);
         report.pass(1);
         report.set_execed();

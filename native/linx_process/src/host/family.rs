@@ -75,7 +75,7 @@ impl Family {
             Launching::Subreaper(child) => family.adopt(child, world),
             Launching::Intermediate(child) => family
                 .watched(Part::Intermediate, child, world)
-                .map(|child| family.intermediate = Some(child)),
+                .map(|child| family.expect(child, world)),
         };
         match watched {
             Ok(()) => Ok(family),
@@ -84,6 +84,13 @@ impl Family {
                 Err(failure)
             }
         }
+    }
+
+    /// From here on the subreaper may be there, and is no stray.
+    fn expect(&mut self, child: Child, world: &mut World) {
+        let cell = self.report.subreaper_cell();
+        world.children.expected.insert(child.pid, cell);
+        self.intermediate = Some(child);
     }
 
     /// From here on the subreaper is waited for, and the main process listened to.
@@ -105,7 +112,7 @@ impl Family {
         };
         match self.watch(part, &child.pidfd, world) {
             Ok(()) => {
-                world.children.insert(child.pid);
+                world.children.pids.insert(child.pid);
                 Ok(child)
             }
             Err(errno) => {
@@ -129,15 +136,15 @@ impl Family {
     pub fn intermediate_ended(&mut self, world: &mut World) -> Option<End> {
         let child = self.intermediate.take_if(|child| is_reaped(child))?;
         self.forget(Part::Intermediate, &child.pidfd, world);
-        world.children.remove(&child.pid);
-        let Some(pid) = self.report.subreaper() else {
-            return Some(self.unborn());
-        };
-        pidfd::open(pid)
-            .map_err(Stage::Fork.failed())
-            .and_then(|pidfd| self.adopt(Child { pid, pidfd }, world))
-            .map_err(|failure| End::Unborn(failure, exit_code::INFRASTRUCTURE))
-            .err()
+        world.children.pids.remove(&child.pid);
+        let adopted = self.report.subreaper().map(|pid| {
+            pidfd::open(pid)
+                .map_err(Stage::Fork.failed())
+                .and_then(|pidfd| self.adopt(Child { pid, pidfd }, world))
+                .map_err(|failure| End::Unborn(failure, exit_code::INFRASTRUCTURE))
+        });
+        world.children.expected.remove(&child.pid);
+        adopted.map_or_else(|| Some(self.unborn()), Result::err)
     }
 
     fn unborn(&self) -> End {
@@ -274,7 +281,7 @@ impl Family {
         let child = self.subreaper.take_if(|child| is_reaped(child))?;
         self.look(inputs, world);
         self.forget(Part::Subreaper, &child.pidfd, world);
-        world.children.remove(&child.pid);
+        world.children.pids.remove(&child.pid);
         if self.gone || self.report.main().is_none() {
             self.released(world);
             if let Some(page) = self.page.take() {
@@ -414,6 +421,7 @@ impl Family {
         }
         if let Some(intermediate) = self.intermediate.take() {
             self.forget(Part::Intermediate, &intermediate.pidfd, world);
+            world.children.expected.remove(&intermediate.pid);
             world.leave(intermediate, None);
         }
         if let Some(subreaper) = self.subreaper.take() {

@@ -9,7 +9,7 @@ pub mod terminal;
 mod world;
 
 use crate::launch::Means;
-use crate::reap::tree::{self, Search};
+use crate::reap::tree::{self, Known, Search};
 use crate::session::{exit_code, Input};
 use crate::sys::block::Blocks;
 use crate::sys::process::{self, Limit};
@@ -25,7 +25,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{getppid, pipe2, Pid};
 use poller::{Poller, Ready, Token};
 use slot::Slot;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 use terminal::Listening;
@@ -102,7 +102,7 @@ struct Host<'a> {
     /// When which session has something to do although nothing happens.
     due: BTreeSet<(Instant, Id)>,
     deadlines: HashMap<Id, Instant>,
-    children: HashSet<libc::pid_t>,
+    children: Known,
     left: HashMap<libc::pid_t, Left>,
     /// The parent, as long as it lives.
     guardian: Option<Pid>,
@@ -148,7 +148,7 @@ impl<'a> Host<'a> {
             muted: BTreeSet::new(),
             due: BTreeSet::new(),
             deadlines: HashMap::new(),
-            children: HashSet::new(),
+            children: Known::default(),
             left: HashMap::new(),
             guardian,
             listening: true,
@@ -351,7 +351,7 @@ impl<'a> Host<'a> {
         if let Some(Left { child, page }) = self.left.remove(&pid) {
             self.poller.forget(Token::Left(pid), child.pidfd.as_fd());
             wait::await_end(child.pidfd.as_fd());
-            self.children.remove(&pid);
+            self.children.pids.remove(&pid);
             if let Some(page) = page {
                 self.means.blocks.give_back(page.into_block());
             }
@@ -522,7 +522,7 @@ impl<'a> Host<'a> {
     fn look_after_children(&mut self) {
         while let Some(pid) = wait::stopped() {
             // Its session would not hear of the workload's end.
-            if self.children.contains(&pid) {
+            if self.children.contains(pid) {
                 let _ = kill(Pid::from_raw(pid), Signal::SIGCONT);
             }
         }

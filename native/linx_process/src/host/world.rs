@@ -4,10 +4,11 @@ use super::control::Outbox;
 use super::poller::{Poller, Token};
 use crate::child::page::Page;
 use crate::launch::Means;
+use crate::reap::tree::Known;
 use crate::sys::clone::Child;
 use crate::wire::{Call, Event, Failure, Id, Reply};
 use nix::sys::epoll::EpollFlags;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::os::fd::AsFd;
 
 pub struct World<'a> {
@@ -17,7 +18,7 @@ pub struct World<'a> {
     pub poller: &'a mut Poller,
     pub means: &'a mut Means,
     /// The children of the agent that are some session's; others are strays.
-    pub children: &'a mut HashSet<libc::pid_t>,
+    pub children: &'a mut Known,
     /// Those whose sessions have ended before them.
     pub left: &'a mut HashMap<libc::pid_t, Left>,
 }

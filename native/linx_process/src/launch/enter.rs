@@ -42,9 +42,8 @@ pub fn enter(namespaces: &Open, mut job: Job) -> Result<(Child, Lent<Job>), Fail
             .map_err(Stage::Closing.failed())
             .and_then(|()| set_out(origin.as_deref()))
             .and_then(|()| join_and_clone(namespaces, &job));
-        match made {
-            Ok(pid) => report.set_subreaper(pid),
-            Err(failure) => report.fail(failure),
+        if let Err(failure) = made {
+            report.fail(failure);
         }
         exit(0)
     })
@@ -58,7 +57,7 @@ fn set_out(origin: Option<&CStr>) -> Result<(), Failure> {
         .map_err(Stage::Chdir.failed())
 }
 
-fn join_and_clone(namespaces: &Open, job: &Job) -> Result<libc::pid_t, Failure> {
+fn join_and_clone(namespaces: &Open, job: &Job) -> Result<(), Failure> {
     for (namespace, fd) in namespaces {
         if job.pid_namespace == Some(fd.as_raw_fd()) {
             continue;
@@ -70,7 +69,9 @@ fn join_and_clone(namespaces: &Open, job: &Job) -> Result<libc::pid_t, Failure> 
         }
         setns(fd, CloneFlags::empty()).map_err(Stage::SetNs(*namespace).failed())?;
     }
-    clone::sibling(|| subreaper::run(job)).map_err(Stage::Fork.failed())
+    let pid = job.main.report.subreaper_cell();
+    let made = clone::sibling(pid, || subreaper::run(job));
+    made.map(drop).map_err(Stage::Fork.failed())
 }
 
 /// The PID namespace among them.

@@ -4,7 +4,7 @@
 //! death frees a place that the rest fills again. So the whole tree is stopped
 //! until nothing new appears, and killed then.
 
-use super::tree::{self, Root, Search};
+use super::tree::{self, Known, Root, Search};
 use crate::subreaper;
 use crate::sys::wait::{self, Children};
 use std::collections::HashSet;
@@ -58,7 +58,7 @@ impl Sweep {
     }
 
     /// Goes on as far as it gets without waiting. `known` are the children that are no strays.
-    pub fn step(&mut self, known: &HashSet<libc::pid_t>) -> Progress {
+    pub fn step(&mut self, known: &Known) -> Progress {
         let begun = Instant::now();
         while self.quiet < QUIET {
             if !self.anybody_left(known) {
@@ -91,7 +91,7 @@ impl Sweep {
         })
     }
 
-    fn stop(&mut self, known: &HashSet<libc::pid_t>) {
+    fn stop(&mut self, known: &Known) {
         let tree = self.tree(known);
         let mut fresh: Vec<_> = self.unspared(&tree).collect();
         fresh.retain(|pid| self.stopped.insert(*pid));
@@ -99,7 +99,7 @@ impl Sweep {
         tree::signal(&fresh, &tree, self.root, libc::SIGSTOP);
     }
 
-    fn tree(&self, known: &HashSet<libc::pid_t>) -> Vec<libc::pid_t> {
+    fn tree(&self, known: &Known) -> Vec<libc::pid_t> {
         tree::descendants(self.root, self.search, known)
     }
 
@@ -116,13 +116,13 @@ impl Sweep {
             .filter(move |pid| !(sparing && tree::is_named(*pid, subreaper::NAME)))
     }
 
-    fn anybody_left(&self, known: &HashSet<libc::pid_t>) -> bool {
+    fn anybody_left(&self, known: &Known) -> bool {
         match self.root {
             Root::Below(_) => true,
             Root::Strays => {
                 // Nobody else reaps what we have inherited.
                 while let Children::Dead(pid) = wait::peek() {
-                    if known.contains(&pid) {
+                    if known.contains(pid) {
                         break;
                     }
                     wait::reap_pid(pid);

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 /// A tree that goes on growing is not looked at for ever.
 const MAX_LOOKS: usize = 32;
@@ -32,23 +33,42 @@ pub enum Root {
     Strays,
 }
 
+/// The children of the calling process that are no strays.
+#[derive(Default)]
+pub struct Known {
+    pub pids: HashSet<libc::pid_t>,
+    /// Where the pid of a child appears that one of `pids` makes for us (`CLONE_PARENT`), before that child begins.
+    pub expected: HashMap<libc::pid_t, &'static AtomicI32>,
+}
+
+impl Known {
+    pub fn contains(&self, pid: libc::pid_t) -> bool {
+        let mut expected = self.expected.values();
+        self.pids.contains(&pid) || expected.any(|cell| cell.load(Ordering::SeqCst) == pid)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.pids.is_empty()
+    }
+}
+
 /// The tree of `root` without its root, parents before their children. `known` are no strays.
-pub fn descendants(root: Root, search: Search, known: &HashSet<libc::pid_t>) -> Vec<libc::pid_t> {
+pub fn descendants(root: Root, search: Search, known: &Known) -> Vec<libc::pid_t> {
     match root {
         Root::Below(pid) => below(pid, search),
         Root::Strays => {
             let children = children_of(search);
             let mut own = children(own_pid());
-            own.retain(|pid| !known.contains(pid));
+            own.retain(|pid| !known.contains(*pid));
             with_descendants(own, &children)
         }
     }
 }
 
 /// The children of the calling process that it does not know.
-pub fn strays(search: Search, known: &HashSet<libc::pid_t>) -> Vec<libc::pid_t> {
+pub fn strays(search: Search, known: &Known) -> Vec<libc::pid_t> {
     let mut own = children_of(search)(own_pid());
-    own.retain(|pid| !known.contains(pid));
+    own.retain(|pid| !known.contains(*pid));
     own
 }
 
@@ -283,7 +303,7 @@ mod tests {
         }
         let sleep = listed_children(pid)[0];
         for search in [Search::Children, Search::Everything] {
-            let found = descendants(Root::Below(own_pid()), search, &HashSet::new());
+            let found = descendants(Root::Below(own_pid()), search, &Known::default());
             let position = |pid| found.iter().position(|p| *p == pid);
             assert!(
                 position(pid).unwrap() < position(sleep).unwrap(),
@@ -332,7 +352,12 @@ mod tests {
     fn only_unknown_children_are_strays() {
         let mut children = [(); 2].map(|()| Command::new("/bin/sleep").arg("60").spawn().unwrap());
         let [known, stray] = [0, 1].map(|n| children[n].id() as i32);
-        let found = strays(Search::Children, &HashSet::from([known]));
+        let pids = HashSet::from([known]);
+        let family = Known {
+            pids,
+            ..Known::default()
+        };
+        let found = strays(Search::Children, &family);
         assert!(found.contains(&stray) && !found.contains(&known));
         for child in &mut children {
             child.kill().unwrap();

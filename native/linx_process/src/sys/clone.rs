@@ -39,21 +39,24 @@ pub fn child(shares_files: bool, body: impl FnOnce() -> Infallible) -> Result<Ch
 /// `setns` to another one, which only moves children.
 ///
 /// Errors as [`child`].
-pub fn sibling(body: impl FnOnce() -> Infallible) -> Result<libc::pid_t, Errno> {
-    copy(libc::CLONE_PARENT as u64, &mut -1, body)
+/// It stands in `pid` before the new process begins.
+pub fn sibling(pid: &AtomicI32, body: impl FnOnce() -> Infallible) -> Result<libc::pid_t, Errno> {
+    let flags = libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID;
+    copy(flags as u64, pid.as_ptr(), body)
 }
 
 fn copy(
     flags: u64,
-    pidfd: &mut libc::c_int,
+    address: *mut libc::c_int,
     body: impl FnOnce() -> Infallible,
 ) -> Result<libc::pid_t, Errno> {
-    let address = std::ptr::from_mut(pidfd);
     let mut arguments = arguments(flags);
+    // `flags` decide what is put there.
     arguments.pidfd = address as u64;
+    arguments.parent_tid = address as u64;
     // SAFETY: without CLONE_VM the child gets a copy of everything, stack
     // included. Whoever copies itself has one thread, so no lock can be held in the copy.
-    // `pidfd` outlives the call and is only written by it.
+    // What is at `address` outlives the call and is only written by it.
     let result = unsafe { libc::syscall(libc::SYS_clone3, &arguments, SIZE) };
     let pid = match check(result) {
         Err(Errno::ENOSYS) => {
