@@ -104,7 +104,7 @@ fn checkpoint(plan: &Plan) -> Result<Option<Filters>, Failure> {
         };
         match Order::decode(&buffer[..length]) {
             Some(Order::Proceed) => return Ok(Some(filters)),
-            Some(Order::Step(step)) => steps::perform(step, &mut filters)?,
+            Some(Order::Step(step)) => steps::perform(step, &mut filters, plan.report)?,
             None => return Err(at_checkpoint()(Errno::EPROTO)),
         }
         word = Word::Done;

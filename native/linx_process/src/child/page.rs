@@ -23,6 +23,7 @@ const EXECED: usize = 5;
 const GONE: usize = 6;
 const NUMBER: usize = 7;
 const OTHERS: usize = 8;
+const VERDICT: usize = 9;
 
 /// In `GONE`: how it ended, with what in `NUMBER`.
 const EXITED: i32 = 1;
@@ -111,6 +112,11 @@ impl Report {
             SIGNALED => Some(Death::Signaled(self.get(NUMBER))),
             _ => None,
         }
+    }
+
+    /// Where a filter's rehearsal leaves what came of it.
+    pub fn verdict_cell(self) -> &'static AtomicI32 {
+        &self.0[VERDICT]
     }
 
     /// The main process has left others.

@@ -1,5 +1,6 @@
 //! The commands of the checkpoint, carried out by the parked child.
 
+use super::page::Report;
 use crate::confine::{capabilities, seccomp};
 use crate::sys::{process, region};
 use crate::wire::{Failure, Stage, Step};
@@ -54,7 +55,7 @@ impl Filters {
 }
 
 /// Does `step` to the calling process. A filter is rehearsed and kept in `filters`.
-pub fn perform(step: Step<&[u8]>, filters: &mut Filters) -> Result<(), Failure> {
+pub fn perform(step: Step<&[u8]>, filters: &mut Filters, report: Report) -> Result<(), Failure> {
     match step {
         Step::CapDropBounding(mask) => {
             capabilities::drop_bounding(mask).map_err(Stage::CapDropBounding.failed())
@@ -71,7 +72,7 @@ pub fn perform(step: Step<&[u8]>, filters: &mut Filters) -> Result<(), Failure> 
         Step::SeccompInstall(program) => {
             // Without it the kernel takes filters from CAP_SYS_ADMIN only.
             process::set_no_new_privs().map_err(Stage::SeccompNoNewPrivs.failed())?;
-            seccomp::rehearse(program)
+            seccomp::rehearse(program, report.verdict_cell())
                 .and_then(|()| filters.add(program))
                 .map_err(Stage::SeccompInstall.failed())
         }

@@ -30,18 +30,18 @@ pub fn check_length(program: &[u8]) -> Result<(), Errno> {
     }
 }
 
-/// Installs `program` in a process that is thrown away.
+/// Installs `program` in a process that is thrown away, and that leaves what came of it in `verdict`, memory
+/// shared with it. It is a copy: before Linux 5.16 the core dump of one that the filter kills
+/// would take along whoever shares its memory (kernel commit 0258b5fd7c71).
 ///
 /// Errors as [`install`], and as `clone` when there can be no such process.
-pub fn rehearse(program: &[u8]) -> Result<(), Errno> {
-    let rehearsal = Rehearsal {
-        program,
-        // One that dies first has not been allowed to say anything else.
-        verdict: AtomicI32::new(Errno::EPERM as i32),
-    };
-    let pid = clone::suspended(0, true, &AtomicI32::new(0), Rehearsal::run, &rehearsal)?;
+pub fn rehearse(program: &[u8], verdict: &'static AtomicI32) -> Result<(), Errno> {
+    // One that dies first has not been allowed to say anything else.
+    verdict.store(Errno::EPERM as i32, Ordering::SeqCst);
+    let rehearsal = Rehearsal { program, verdict };
+    let pid = clone::suspended(0, false, &AtomicI32::new(0), Rehearsal::run, &rehearsal)?;
     wait::await_pid(pid);
-    match rehearsal.verdict.into_inner() {
+    match verdict.load(Ordering::SeqCst) {
         0 => Ok(()),
         errno => Err(Errno::from_raw(errno)),
     }
@@ -49,7 +49,7 @@ pub fn rehearse(program: &[u8]) -> Result<(), Errno> {
 
 struct Rehearsal<'a> {
     program: &'a [u8],
-    verdict: AtomicI32,
+    verdict: &'static AtomicI32,
 }
 
 impl Rehearsal<'_> {

@@ -350,6 +350,10 @@ impl Family {
             (Reach::Process, Some(main)) => pidfd::send_signal(main.pidfd.as_fd(), signal),
             (Reach::Group, Some(main)) => {
                 let group = getpgid(Some(Pid::from_raw(main.pid)))?;
+                // Then that was its own pid: it has not been reaped.
+                if self.report.death().is_some() {
+                    return Err(Errno::ESRCH);
+                }
                 // It may have joined the agent's, which is nobody's to signal.
                 if group == getpgrp() {
                     return Err(Errno::EPERM);

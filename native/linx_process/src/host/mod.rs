@@ -8,7 +8,7 @@ mod slot;
 pub mod terminal;
 mod world;
 
-use crate::launch::Means;
+use crate::launch::{may_lend_memory, Means};
 use crate::reap::tree::{self, Known, Search};
 use crate::session::{exit_code, Input};
 use crate::sys::block::Blocks;
@@ -139,6 +139,7 @@ impl<'a> Host<'a> {
             means: Means {
                 blocks: Blocks::default(),
                 bell: rope,
+                lends_memory: may_lend_memory(),
                 open_files: if hosted { raise_open_files() } else { None },
             },
             slots: BTreeMap::new(),

@@ -29,6 +29,24 @@ pub struct Means {
     pub bell: OwnedFd,
     /// `RLIMIT_NOFILE` as it was given to the agent, if it has changed its own.
     pub open_files: Option<Limit>,
+    /// Whether a main process may begin in our memory.
+    pub lends_memory: bool,
+}
+
+/// Before Linux 5.16 the core dump of one process killed all that shared its memory (kernel commit 0258b5fd7c71), and a
+/// main process can be made to dump core between its last steps and exec.
+pub fn may_lend_memory() -> bool {
+    let release = nix::sys::utsname::uname();
+    let release = release
+        .as_ref()
+        .map_or("", |names| names.release().to_str().unwrap_or(""));
+    is_at_least(release, [5, 16])
+}
+
+fn is_at_least(release: &str, wanted: [u32; 2]) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    let mut next = || numbers.next().and_then(Result::ok).unwrap_or(0);
+    [next(), next()] >= wanted
 }
 
 /// A session's process on its way to the checkpoint.
@@ -158,7 +176,7 @@ fn launch_with(
                 .fold(0, |flags, namespace| flags | namespace.clone_flag() as u64);
             // The kernel gives a time namespace to a memory of its own only, where clone(2) has to do.
             let timed = namespaces.contains(&Namespace::Time);
-            job.in_our_memory = channel.is_none() && !timed;
+            job.in_our_memory = channel.is_none() && !timed && means.lends_memory;
             let job = Lent::new(job);
             clone::beside(page.stack(), few, subreaper::run, &job)
                 .map(|child| (Launching::Subreaper(child), job, false))
@@ -199,4 +217,19 @@ fn message_channel() -> Result<(OwnedFd, OwnedFd), Failure> {
         Ok((ours, theirs))
     })
     .map_err(Stage::SocketPair.failed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_at_least;
+
+    #[test]
+    fn releases_are_numbers_in_front() {
+        for release in ["5.16", "5.16.0-rc1", "6.1.0-18-amd64", "10.0", "6"] {
+            assert!(is_at_least(release, [5, 16]), "{release}");
+        }
+        for release in ["", "5", "5.15.0-91-generic", "4.19.0", "generic"] {
+            assert!(!is_at_least(release, [5, 16]), "{release}");
+        }
+    }
 }
