@@ -14,6 +14,8 @@ defmodule Soak.Census do
     :fds,
     :forker_fds,
     :agents,
+    :places,
+    :host_fds,
     :zombies,
     :marked
   ]
@@ -21,7 +23,8 @@ defmodule Soak.Census do
 
   # By how much memory may differ between two moments that are alike, in bytes.
   @margin 1_048_576
-  @agent_margin 131_072
+  # A host has room for as many sessions as it has had at a time.
+  @agent_margin %{dedicated: 131_072, host: 1_048_576}
 
   def take(soak) do
     for pid <- Process.list(), do: :erlang.garbage_collect(pid)
@@ -40,6 +43,9 @@ defmodule Soak.Census do
       fds: length(File.ls!("/proc/self/fd")),
       forker_fds: length(File.ls!("/proc/#{forker()}/fd")),
       agents: length(agents()),
+      # Of sessions, in hosts.
+      places: Enum.sum(for {_, load, _, _} <- :ets.tab2list(Linx.Agent.Hosts), do: load),
+      host_fds: Enum.sum(for pid <- hosts(), do: length(File.ls!("/proc/#{pid}/fd"))),
       zombies: zombies(),
       # Of the whole machine, where others may have some, too.
       terminals:
@@ -74,11 +80,14 @@ defmodule Soak.Census do
       for key <- @bytes ++ [:agent_rss],
           {early, late} = {[first | Enum.take(rows, 3)], Enum.take(rows, -3)},
           [before, later] = for(part <- [early, late], do: Enum.max(Enum.map(part, & &1[key]))),
-          later > before + if(key == :agent_rss, do: @agent_margin, else: @margin),
+          later > before + margin(key),
           do: "#{key} has grown from #{before} to #{later}"
 
     differences(first, List.last(rows)) ++ grown
   end
+
+  defp margin(:agent_rss), do: @agent_margin[Application.fetch_env!(:linx, :agent)]
+  defp margin(_key), do: @margin
 
   @doc "What there is not as many of as before, in words."
   def differences(before, later) do
@@ -98,6 +107,8 @@ defmodule Soak.Census do
     fds: "fds",
     forker_fds: "setup fds",
     agents: "agents",
+    places: "places",
+    host_fds: "host fds",
     zombies: "zombies",
     marked: "marked",
     terminals: "ptys",
@@ -124,7 +135,7 @@ defmodule Soak.Census do
 
   # Those that the BEAM, its helper or an agent should have reaped.
   defp zombies do
-    parents = [System.pid(), forker() | agents()]
+    parents = [System.pid(), forker() | agents() ++ hosts()]
     Enum.count(Enum.flat_map(parents, &children/1), &(stat(&1) == "Z"))
   end
 

@@ -5,6 +5,7 @@ defmodule Soak.Kinds do
 
   alias Linx.Process, as: P
   alias Linx.Process.{Error, Info}
+  alias Linx.Test.{Helpers, Tree}
 
   # Of so many sessions each kind is that many.
   @kinds [
@@ -21,8 +22,11 @@ defmodule Soak.Kinds do
     signal: 8,
     stop: 5,
     grace: 4,
+    dedicated: 5,
     killed_session: 5,
+    killed_dedicated: 3,
     killed_agent: 2,
+    killed_subreaper: 3,
     linked: 3,
     supervised: 2,
     socket: 4,
@@ -154,26 +158,32 @@ defmodule Soak.Kinds do
     {:signaled, 9} = List.last(events())
   end
 
-  def run(:killed_session, soak) do
-    session = spawn!(argv: sleep(soak), stdio: Enum.random([:devnull, :pty]), auto_proceed: true)
-    if Enum.random([true, false]), do: running(), else: ready()
-    agent = agent(session)
-    Process.exit(session, :kill)
-    await({:EXIT, ^session, :killed})
-    {:error, :no_process} = P.wait(session)
-    gone(agent)
-    events()
+  def run(:dedicated, _soak) do
+    session = spawn!(argv: ["/bin/true"], agent: :dedicated, auto_proceed: true)
+    [:ready, :running, {:exited, 0}] = life(session)
   end
 
+  def run(:killed_session, soak), do: kill_session(soak, [])
+  def run(:killed_dedicated, soak), do: kill_session(soak, agent: :dedicated)
+
   def run(:killed_agent, soak) do
-    session = spawn!(argv: sleep(soak), auto_proceed: true)
-    host_pid = ready()
+    session = spawn!(argv: sleep(soak), agent: :dedicated, auto_proceed: true)
+    all = processes(ready())
     running()
-    agents = [agent(session), Linx.Test.Helpers.parent(host_pid)]
     # One of the two lives to see it.
-    Linx.Test.Tree.kill(Enum.random(agents), :KILL)
+    {pid, _born} = all |> Enum.take(-2) |> Enum.random()
+    Tree.kill(pid, :KILL)
     [{:error, 137, :agent_died}] = life(session)
-    Enum.each(agents, &gone/1)
+    Enum.each(all, &gone/1)
+  end
+
+  def run(:killed_subreaper, soak) do
+    session = spawn!(argv: sleep(soak), auto_proceed: true)
+    all = [_main, {subreaper, _born} | _agents] = processes(ready())
+    running()
+    Tree.kill(subreaper, :KILL)
+    [{:signaled, 9}] = life(session)
+    Enum.each(all, &gone/1)
   end
 
   def run(:linked, soak) do
@@ -251,7 +261,7 @@ defmodule Soak.Kinds do
     running()
     Process.sleep(Enum.random(50..1_000))
     {:ok, ^host_pid} = P.host_pid(session)
-    true = Linx.Test.Helpers.alive?(host_pid)
+    true = Helpers.alive?(host_pid)
 
     case how do
       :signal ->
@@ -268,7 +278,7 @@ defmodule Soak.Kinds do
         [{:signaled, 15}] = events()
     end
 
-    false = Linx.Test.Helpers.alive?(host_pid)
+    false = Helpers.alive?(host_pid)
   end
 
   def run(:enter, soak) do
@@ -361,16 +371,25 @@ defmodule Soak.Kinds do
     end
   end
 
-  defp agent(session) do
-    port =
-      Linx.Test.Helpers.eventually(fn ->
-        Enum.find(Port.list(), &(Port.info(&1, :connected) == {:connected, session}))
-      end)
-
-    {:os_pid, pid} = Port.info(port, :os_pid)
-    pid
+  defp kill_session(soak, opts) do
+    stdio = Enum.random([:devnull, :pty])
+    session = spawn!([argv: sleep(soak), stdio: stdio, auto_proceed: true] ++ opts)
+    all = processes(ready())
+    if Enum.random([true, false]), do: running()
+    Process.exit(session, :kill)
+    await({:EXIT, ^session, :killed})
+    {:error, :no_process} = P.wait(session)
+    Enum.each(all, &gone/1)
+    events()
   end
 
-  defp gone(pid),
-    do: Linx.Test.Helpers.eventually(fn -> Linx.Test.Helpers.stat(pid) in [nil, "Z"] end)
+  # The main process, its subreaper, and, but for a host's, the agent and the guardian, each with its birth.
+  defp processes(main) do
+    above = Enum.take_while(Helpers.ancestors(main), &(Helpers.comm(&1) != "erl_child_setup"))
+    for pid <- [main | above] -- Helpers.hosts(), do: {pid, Helpers.born(pid)}
+  end
+
+  defp gone({pid, born}) do
+    Helpers.eventually(fn -> Helpers.born(pid) != born or Helpers.stat(pid) == "Z" end)
+  end
 end

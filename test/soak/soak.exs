@@ -3,6 +3,8 @@
 #     make soak                    100,000 sessions
 #     make soak SESSIONS=2000      a minute's worth
 #
+# LINX_TEST_AGENT=dedicated gives each session an agent of its own; otherwise hosts are lost in the end, too.
+#
 # Every session's outcome is asserted. After a warm-up and at each tenth of the way, when none of
 # them is alive, everything a session could leave behind is counted. In the end there must be as many
 # processes, ports, descriptors and so on as in the beginning, and no more memory, or else the
@@ -12,16 +14,21 @@
 Application.put_env(:ex_unit, :autorun, false)
 {:ok, _} = Application.ensure_all_started(:ex_unit)
 
+agent = System.get_env("LINX_TEST_AGENT", "host")
+true = agent in ["host", "dedicated"]
+Application.put_env(:linx, :agent, String.to_atom(agent))
+
 # Many of these sessions fail on purpose, and would say so.
 Logger.configure(level: :emergency)
 
-for file <- ["kinds.exs", "census.exs", "workers.exs"], do: Code.require_file(file, __DIR__)
+for file <- ["kinds.exs", "census.exs", "workers.exs", "losses.exs"],
+    do: Code.require_file(file, __DIR__)
 
 defmodule Soak do
   @moduledoc false
 
   alias Linx.Process, as: P
-  alias Soak.{Census, Kinds, Workers}
+  alias Soak.{Census, Kinds, Losses, Workers}
 
   @parts 10
 
@@ -53,6 +60,7 @@ defmodule Soak do
     Workers.run(warm, -499..0)
     be_busy(warm.busy, 2_000)
     close(warm)
+    Losses.run(warm, @parts)
     empty = Census.settled(soak, nil)
 
     soak = open(soak)
@@ -76,6 +84,7 @@ defmodule Soak do
 
     seconds = div(now() - started, 1000)
     close(soak)
+    Losses.run(soak, max(@parts, div(sessions, 500)))
     last = Census.settled(%{soak | busy: nil}, empty)
     Census.row("end", last)
     File.rm_rf!(dir)
@@ -108,7 +117,7 @@ defmodule Soak do
 
     {:ok, host_pid} = await_running(session)
     "go\n" = read(3)
-    busy = %{session: session, agent: Linx.Test.Helpers.parent(host_pid)}
+    busy = %{session: session, agent: Linx.Test.Helpers.agent_of(host_pid)}
 
     if soak.root? do
       opts = [argv: ["sleep", "1000000"], namespaces: [:net, :uts, :ipc, :pid, :mount]]

@@ -82,16 +82,16 @@ defmodule Soak.Workers do
   end
 
   defp processes(session) do
-    with {:links, links} <- Process.info(session, :links),
-         port when port != nil <- Enum.find(links, &is_port/1),
-         {:os_pid, os_pid} <- Port.info(port, :os_pid) do
-      tree(os_pid, "\n  ")
-    else
-      _gone -> ""
+    case Linx.Process.info(session) do
+      %{host_pid: pid} when pid != nil -> tree(Linx.Test.Helpers.parent(pid), "\n  ")
+      _unborn_or_gone -> ""
     end
+  rescue
+    # It has ended meanwhile.
+    _error -> ""
   end
 
-  # The agents and the workload: what they are at.
+  # The workload and its subreaper: what they are at.
   defp tree(pid, indent) do
     [command, wchan] = for file <- ["comm", "wchan"], do: read("/proc/#{pid}/#{file}")
     children = String.split(read("/proc/#{pid}/task/#{pid}/children"))
