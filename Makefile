@@ -1,7 +1,8 @@
 # How to use this:
 #
 #   make demo               run a program in namespaces of its own and watch its life
-#   make test               every test: Rust, Elixir, the example project, then as an unprivileged user
+#   make test               every test: Rust; Elixir, with sessions that share agents and with an agent for each;
+#                           the example project; the wire protocol from C; then as an unprivileged user
 #   make test-unprivileged  only the last of these; needs root
 #   make conformance        the wire protocol from C, with our agent and the C agent (part of make test)
 #   make faults             how long it takes until nothing is left, whatever fails, ROUNDS (1) times each
@@ -40,6 +41,7 @@ test:
 	@bin/setup test
 	cargo test --workspace --locked
 	mix test
+	LINX_TEST_AGENT=dedicated mix test test/linx/process
 	cd examples/hello_linx && mix test
 	$(MAKE) conformance
 	@if [ "$$(id -u)" = 0 ]; then bin/test-unprivileged; fi

@@ -14,7 +14,7 @@ defmodule Soak.Losses do
 
   @doc "Loses a host so many times, and in the end all are there."
   def run(soak, times) do
-    if Application.fetch_env!(:linx, :agent) == :host do
+    if hosted?() do
       :rand.seed(:exsss, {soak.seed, 0, times})
       for _ <- 1..times, do: lose(soak)
       warm_up()
@@ -48,7 +48,8 @@ defmodule Soak.Losses do
     script = "(trap '' HUP TERM; setsid sleep #{soak.mark} &); exec sleep #{soak.mark}"
 
     argv = if kind == 2, do: ["/bin/sh", "-c", script], else: ["sleep", soak.mark]
-    opts = [argv: argv, stdio: :devnull, owner: nil, auto_proceed: kind > 0]
+    # The daemon has to be waited for.
+    opts = [argv: argv, stdio: :devnull, owner: nil, grace: 50, auto_proceed: kind > 0]
     {:ok, session} = P.spawn(opts)
     stage = if kind > 0, do: :running, else: :ready
     eventually(fn -> P.info(session).stage == stage end)

@@ -195,11 +195,14 @@ defmodule Linx.Test.Helpers do
         do: port
   end
 
+  @doc "Whether sessions share agents, unless they ask for another."
+  def hosted?, do: Application.fetch_env!(:linx, :agent) == :host
+
   @doc "Makes all hosts be there, so that nothing is left of a session but what was there before."
   def warm_up do
     hosts = :ets.tab2list(Linx.Agent.Hosts)
 
-    if Application.fetch_env!(:linx, :agent) == :host and length(host_ports()) < length(hosts) do
+    if hosted?() and length(host_ports()) < length(hosts) do
       # As many at a time as there are hosts have one each.
       sessions =
         for _host <- hosts do

@@ -51,13 +51,11 @@ defmodule Linx.Process.FaultsTest do
     workload_exits: "the workload exits"
   ]
 
-  @hosted Application.fetch_env!(:linx, :agent) == :host
-
   # A program has to run to exit.
   @rows for {stage, where} <- @stages,
             {fault, what} <- @faults,
             fault != :workload_exits or stage == :running,
-            fault != :host_killed or @hosted,
+            fault != :host_killed or hosted?(),
             do: {{stage, fault}, "#{where}, #{what}"}
 
   # These are told the session by SIGTERM, which a daemon that is deaf to it survives for the whole
