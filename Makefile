@@ -5,7 +5,8 @@
 #                           the example project; the wire protocol from C; then as an unprivileged user
 #   make test-unprivileged  only the last of these; needs root
 #   make conformance        the wire protocol from C, with our agent and the C agent (part of make test)
-#   make faults             how long it takes until nothing is left, whatever fails, ROUNDS (1) times each
+#   make faults             how long it takes until nothing is left, whatever fails, ROUNDS (1) times each;
+#                           LINX_TEST_AGENT=dedicated for agents that serve one session, as for make soak
 #   make stress             the races, many rounds, while the scheduling is shaken
 #   make bench              how fast it is beside its peers and the floor; ROWS="true pty" for some rows, QUICK=1 for
 #                           a minute's worth, LINX_BENCH_PEERS for where other peers are
