@@ -31,10 +31,11 @@ defmodule Linx.Agent.Hosted do
 
   @impl true
   def request(agent, mode, fields) do
-    {opening, fields} = agent.index |> Host.surroundings() |> adapt(fields)
+    surroundings = Host.surroundings(agent.index)
+    adapted = fields |> adapt(surroundings) |> set_out(surroundings)
 
-    with {:ok, frame} <- Wire.sendable_request(mode, fields) do
-      case Host.begin(agent.host, agent.ref, frame, opening) do
+    with {:ok, frame} <- Wire.sendable_request(mode, adapted) do
+      case Host.begin(agent.host, agent.ref, frame, surroundings[:opening]) do
         {:ok, port, id} -> {:ok, %{agent | port: port, id: id}}
         {:error, errno} -> {:error, errno, :agent}
         # Somebody has opened the port since.
@@ -46,18 +47,11 @@ defmodule Linx.Agent.Hosted do
   end
 
   # An agent has the environment that the BEAM had when the port was opened. Mostly it still is.
-  defp adapt(surroundings, %{env: nil} = fields) do
-    if surroundings == nil or surroundings.environment == :os.env() do
-      {opening(surroundings), set_out(fields, surroundings)}
-    else
-      adapt(surroundings, %{fields | env: Environment.own()})
-    end
+  defp adapt(%{env: nil} = fields, %{environment: environment}) do
+    if environment == :os.env(), do: fields, else: %{fields | env: Environment.own()}
   end
 
-  defp adapt(surroundings, fields), do: {opening(surroundings), set_out(fields, surroundings)}
-
-  defp opening(nil), do: nil
-  defp opening(surroundings), do: surroundings.opening
+  defp adapt(fields, _surroundings), do: fields
 
   defp set_out(fields, %{directory: path}) when is_binary(path),
     do: Map.put(fields, :origin, path)

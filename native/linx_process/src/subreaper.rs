@@ -70,9 +70,7 @@ fn begin(job: &Job) -> Result<libc::pid_t, Failure> {
     keep_only(job.bell, needed(job)).map_err(Stage::Closing.failed())?;
     process::set_name(NAME).map_err(Stage::Subreaper.failed())?;
     // As the agent, and where the agent is: what comes later may not find it.
-    if let Some(origin) = &job.origin {
-        process::change_directory(origin).map_err(Stage::Chdir.failed())?;
-    }
+    set_out(job.origin.as_deref())?;
     if job.inherits_orphans {
         process::inherit_orphans().map_err(Stage::Subreaper.failed())?;
     }
@@ -93,6 +91,13 @@ fn begin(job: &Job) -> Result<libc::pid_t, Failure> {
         &job.main,
     )
     .map_err(Stage::Clone.failed())
+}
+
+/// Goes to where the session starts out from.
+pub fn set_out(origin: Option<&CStr>) -> Result<(), Failure> {
+    origin
+        .map_or(Ok(()), process::change_directory)
+        .map_err(Stage::Chdir.failed())
 }
 
 fn begin_main(plan: &Plan) -> Infallible {

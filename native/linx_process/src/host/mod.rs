@@ -397,10 +397,6 @@ impl<'a> Host<'a> {
         let known = self.has_session(id);
         let input = match decode::addressed(&frame) {
             Addressed::Request(Ok(request)) if !known => return self.requested(id, request),
-            Addressed::Request(Err(_)) if !known => {
-                let failure = Stage::MalformedRequest.failed()(Errno::EINVAL);
-                return world!(self, id).say(&Event::Error(failure, None));
-            }
             Addressed::Request(_) => Input::Malformed,
             Addressed::Command(inbound) => inbound.map_or(Input::Malformed, Input::Frame),
             Addressed::Hangup => Input::Hangup,

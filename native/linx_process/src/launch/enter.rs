@@ -12,7 +12,7 @@ use super::LASTING;
 use crate::subreaper::{self, Job};
 use crate::sys::clone::{self, Child, Lent};
 use crate::sys::exec::exit;
-use crate::sys::{fds, pidfd, process};
+use crate::sys::{fds, pidfd};
 use crate::wire::{Failure, Namespace, Stage};
 use nix::errno::Errno;
 use nix::fcntl::{open, OFlag};
@@ -20,7 +20,6 @@ use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use nix::sched::{setns, CloneFlags};
 use nix::sys::prctl;
 use nix::sys::stat::{fstat, stat, Mode};
-use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// Namespaces to enter, and their types.
@@ -40,7 +39,7 @@ pub fn enter(namespaces: &Open, mut job: Job) -> Result<(Child, Lent<Job>), Fail
         let separate = shared_below.map_or(Ok(()), fds::unshare_below);
         let made = separate
             .map_err(Stage::Closing.failed())
-            .and_then(|()| set_out(origin.as_deref()))
+            .and_then(|()| subreaper::set_out(origin.as_deref()))
             .and_then(|()| join_and_clone(namespaces, &job));
         if let Err(failure) = made {
             report.fail(failure);
@@ -49,12 +48,6 @@ pub fn enter(namespaces: &Open, mut job: Job) -> Result<(Child, Lent<Job>), Fail
     })
     .map(|child| (child, job))
     .map_err(Stage::Fork.failed())
-}
-
-fn set_out(origin: Option<&CStr>) -> Result<(), Failure> {
-    origin
-        .map_or(Ok(()), process::change_directory)
-        .map_err(Stage::Chdir.failed())
 }
 
 fn join_and_clone(namespaces: &Open, job: &Job) -> Result<(), Failure> {

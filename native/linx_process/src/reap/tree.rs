@@ -54,22 +54,27 @@ impl Known {
 
 /// The tree of `root` without its root, parents before their children. `known` are no strays.
 pub fn descendants(root: Root, search: Search, known: &Known) -> Vec<libc::pid_t> {
-    match root {
-        Root::Below(pid) => below(pid, search),
-        Root::Strays => {
-            let children = children_of(search);
-            let mut own = children(own_pid());
-            own.retain(|pid| !known.contains(*pid));
-            with_descendants(own, &children)
-        }
+    let children = children_of(search);
+    let mut found = match root {
+        Root::Below(pid) => children(pid),
+        Root::Strays => unknown(children(own_pid()), known),
+    };
+    let mut next = 0;
+    while let Some(pid) = found.get(next) {
+        found.extend(children(*pid));
+        next += 1;
     }
+    found
 }
 
 /// The children of the calling process that it does not know.
 pub fn strays(search: Search, known: &Known) -> Vec<libc::pid_t> {
-    let mut own = children_of(search)(own_pid());
-    own.retain(|pid| !known.contains(*pid));
-    own
+    unknown(children_of(search)(own_pid()), known)
+}
+
+fn unknown(mut children: Vec<libc::pid_t>, known: &Known) -> Vec<libc::pid_t> {
+    children.retain(|pid| !known.contains(*pid));
+    children
 }
 
 fn own_pid() -> libc::pid_t {
@@ -78,20 +83,7 @@ fn own_pid() -> libc::pid_t {
 
 /// The descendants of any process, parents before their children.
 fn below(root: libc::pid_t, search: Search) -> Vec<libc::pid_t> {
-    let children = children_of(search);
-    with_descendants(children(root), &children)
-}
-
-fn with_descendants(
-    mut found: Vec<libc::pid_t>,
-    children: &dyn Fn(libc::pid_t) -> Vec<libc::pid_t>,
-) -> Vec<libc::pid_t> {
-    let mut next = 0;
-    while let Some(pid) = found.get(next) {
-        found.extend(children(*pid));
-        next += 1;
-    }
-    found
+    descendants(Root::Below(root), search, &Known::default())
 }
 
 /// How to find the children of a process. Without `CONFIG_PROC_CHILDREN` in the kernel every search is for

@@ -61,6 +61,18 @@ impl Bench {
         effects
     }
 
+    fn is_aborted_at_the_checkpoint(&mut self) {
+        self.feed(Input::Spawned(PID));
+        assert_eq!(
+            self.feed(Input::ChildReady(1)),
+            [Effect::Emit(Event::Ready(1)), Effect::Kill]
+        );
+        assert_eq!(
+            self.feed(Input::Gone(Death::Signaled(9), None)),
+            [Effect::Emit(Event::Aborted(1)), Effect::Finish(0)]
+        );
+    }
+
     fn parked(mut self) -> Self {
         self.feed(Input::Spawned(PID));
         self.feed(Input::ChildReady(1));
@@ -142,15 +154,7 @@ fn an_early_abort_beats_proceed_and_signals() {
         bench.feed(call(1, Command::Abort)),
         [ok(1), Effect::Timer(ABORT_PATIENCE)]
     );
-    bench.feed(Input::Spawned(PID));
-    assert_eq!(
-        bench.feed(Input::ChildReady(1)),
-        [Effect::Emit(Event::Ready(1)), Effect::Kill]
-    );
-    assert_eq!(
-        bench.feed(Input::Gone(Death::Signaled(9), None)),
-        [Effect::Emit(Event::Aborted(1)), Effect::Finish(0)]
-    );
+    bench.is_aborted_at_the_checkpoint();
 }
 
 #[test]
@@ -596,15 +600,7 @@ fn an_abort_that_comes_with_the_request_beats_auto_proceed() {
         let mut bench = bench(willing);
         bench.feed(command(message));
         assert!(!bench.session.is_released());
-        bench.feed(Input::Spawned(PID));
-        assert_eq!(
-            bench.feed(Input::ChildReady(1)),
-            [Effect::Emit(Event::Ready(1)), Effect::Kill]
-        );
-        assert_eq!(
-            bench.feed(Input::Gone(Death::Signaled(9), None)),
-            [Effect::Emit(Event::Aborted(1)), Effect::Finish(0)]
-        );
+        bench.is_aborted_at_the_checkpoint();
     }
 }
 
