@@ -282,8 +282,9 @@ defmodule Linx.Process.FaultsTest do
 
   # That everybody has been told the truth, the owner once.
   defp assert_told(fault, result, %{session: session} = subject) do
-    waited = if result == :untold, do: {:error, :no_process}, else: result
-    assert Task.await(subject.waiter) == waited
+    answer = Task.await(subject.waiter)
+    result = as_seen(result, answer)
+    assert answer == if(result == :untold, do: {:error, :no_process}, else: result)
 
     if fault in @lingering do
       assert P.wait(session) == result
@@ -298,6 +299,13 @@ defmodule Linx.Process.FaultsTest do
     # With the session gone nobody is there to send more.
     assert last_events() == List.wrap(last_event(result))
   end
+
+  # Whoever writes to an agent at the moment it ends closes its port, and nobody sees its exit status.
+  defp as_seen({:error, @agent_died}, {:error, %Error{code: 0}}) do
+    {:error, %{@agent_died | code: 0}}
+  end
+
+  defp as_seen(result, _answer), do: result
 
   defp last_event({:ok, {how, number}}), do: {:linx_process, how, number}
   defp last_event({:ok, :aborted}), do: {:linx_process, :aborted}
