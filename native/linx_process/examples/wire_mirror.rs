@@ -16,8 +16,8 @@ use eetf::{Atom, BigInteger, Binary, List, Map, Term, Tuple};
 use linx_process::session::{Death, WindowSize};
 use linx_process::wire::frame::{self, Reader};
 use linx_process::wire::{
-    decode, encode, Call, Command, Directive, Event, Failure, Inbound, Leftover, Namespace, Reach,
-    Reply, Request, Stage, Stdio, Step, Where,
+    decode, encode, Call, Command, Directive, Event, Failure, Inbound, Leftover, Namespace,
+    OutputEnd, Reach, Reply, Request, Source, Stage, Stdio, Step, Where,
 };
 use nix::errno::Errno;
 use std::collections::HashMap;
@@ -54,7 +54,7 @@ fn mirror(frame: &[u8]) -> Vec<u8> {
             let stages = list(stages().map(|stage| atom(&stage.name())));
             answer(&mut out, Ok::<_, ()>(stages));
         }
-        (b'o', rest) => encode::append_pty_out(&mut out, None, rest),
+        (b'o', rest) => encode::append_output(&mut out, None, Source::Pty, rest),
         _ => panic!("there is no such kind of frame"),
     }
     out
@@ -85,6 +85,14 @@ fn request(request: Request) -> Term {
         ("causes", boolean(request.causes)),
         ("auto_proceed", boolean(request.auto_proceed)),
         ("origin", option(request.origin, string)),
+        ("credit", option(request.credit, integer)),
+        (
+            "output",
+            atom(match request.output {
+                OutputEnd::Exit => "exit",
+                OutputEnd::Eof => "eof",
+            }),
+        ),
     ];
     let map: HashMap<_, _> = entries.map(|(key, value)| (atom(key), value)).into();
     tuple([atom(mode), Term::from(Map::from(map))])
@@ -101,6 +109,9 @@ fn stdio(stdio: Stdio) -> Term {
             Directive::Inherit => atom("inherit"),
             Directive::DevNull => atom("devnull"),
             Directive::ConnectUnix(path) => tuple([atom("connect_unix"), string(path)]),
+            Directive::Pipe => atom("pipe"),
+            Directive::File(path, flags) => tuple([atom("file"), string(path), integer(flags)]),
+            Directive::Stdout => atom("stdout"),
         })),
     }
 }
@@ -128,6 +139,11 @@ fn command(command: Command) -> Term {
         Command::Signal(number, to) => tuple([atom("signal"), integer(number), reach(to)]),
         Command::Stop(grace) => tuple([atom("stop"), integer(grace)]),
         Command::PtyIn(bytes) => tuple([atom("pty_in"), binary(bytes)]),
+        Command::Stdin(bytes) => tuple([atom("stdin"), binary(bytes)]),
+        Command::CloseStdin => atom("close_stdin"),
+        Command::Credit(source, more) => {
+            tuple([atom("credit"), atom(source.name()), integer(more)])
+        }
         Command::PtyWinsize(size) => tuple([atom("pty_winsize"), option(size, window_size)]),
         Command::Step(step) => self::step(step),
     }

@@ -106,13 +106,15 @@ fn begin_main(plan: &Plan) -> Infallible {
 }
 
 /// What is to be open beside the bell.
-fn needed(job: &Job) -> [Option<RawFd>; 3] {
-    [job.main.channel, job.main.slave, job.pid_namespace]
+fn needed(job: &Job) -> [Option<RawFd>; 5] {
+    let [stdin, stdout, stderr] = job.main.standard;
+    [job.main.channel, job.pid_namespace, stdin, stdout, stderr]
 }
 
-fn keep_only(bell: RawFd, more: [Option<RawFd>; 3]) -> Result<(), Errno> {
-    let [first, second, third] = more.map(|fd| fd.unwrap_or(bell));
-    fds::close_all_but(&mut [bell, first, second, third])
+fn keep_only(bell: RawFd, more: [Option<RawFd>; 5]) -> Result<(), Errno> {
+    // The bell stands for what is not there.
+    let mut keep = more.map(|fd| fd.unwrap_or(bell));
+    fds::close_all_but(&mut keep)
 }
 
 /// What is left of the job once the main process has executed its program, or has ended: by then the agent
@@ -134,7 +136,7 @@ impl Watch {
         }
         if self.holds_more {
             // The ends that were the main process's.
-            let _ = keep_only(self.bell, [None; 3]);
+            let _ = keep_only(self.bell, [None; 5]);
         }
         while let Ok((pid, death)) = wait::await_ended() {
             if pid != main {

@@ -6,14 +6,15 @@ use libfuzzer_sys::fuzz_target;
 use linx_process::session::model::Model;
 use linx_process::session::{Death, Input, Policy};
 use linx_process::wire::frame::{Reader, TooBig};
-use linx_process::wire::{decode, Command, Inbound, Leftover, Reach, Stage, Step};
+use linx_process::wire::{decode, Command, Inbound, Leftover, Reach, Source, Stage, Step};
 
 fuzz_target!(|input: &[u8]| {
     let _ = run(&mut Unstructured::new(input));
 });
 
 fn run(u: &mut Unstructured) -> Result<()> {
-    let [kill, sweep, causes, pty, possible, auto_proceed, hosted, ..] = bits(u.arbitrary()?);
+    let [kill, sweep, causes, speaks, possible, auto_proceed, hosted, until_eof, ..] =
+        bits(u.arbitrary()?);
     let leftover = |kill| {
         if kill {
             Leftover::Kill
@@ -25,7 +26,8 @@ fn run(u: &mut Unstructured) -> Result<()> {
         orphan: leftover(kill),
         descendants: leftover(sweep),
         causes,
-        pty,
+        speaks,
+        until_eof,
         auto_proceed,
         hosted,
     });
@@ -103,11 +105,12 @@ fn input(u: &mut Unstructured) -> Result<Input> {
         }
         18 => Input::Expired,
         19 => Input::Swept,
-        _ => match u.int_in_range(0..=4)? {
+        _ => match u.int_in_range(0..=5)? {
             0 => Input::Drained,
-            1 => Input::Stuck,
-            2 => Input::Released,
-            3 => Input::Congested,
+            1 => Input::OutputEnded,
+            2 => Input::Stuck,
+            3 => Input::Released,
+            4 => Input::Congested,
             _ => Input::Deaf,
         },
     })
@@ -118,7 +121,7 @@ fn command(u: &mut Unstructured) -> Result<Option<Command>> {
         u.choose(&[Reach::Process, Reach::Group, Reach::Tree])
             .copied()
     };
-    Ok(Some(match u.int_in_range(0..=10)? {
+    Ok(Some(match u.int_in_range(0..=13)? {
         0 => Command::Proceed,
         1 => Command::Abort,
         2 => Command::Step(Step::CapSetAmbient(u.arbitrary()?)),
@@ -132,6 +135,9 @@ fn command(u: &mut Unstructured) -> Result<Option<Command>> {
             // More signals than are kept.
             Command::Signal(34, reach(u)?)
         }
+        10 => Command::Stdin(u.arbitrary()?),
+        11 => Command::CloseStdin,
+        12 => Command::Credit(Source::Stdout, u.arbitrary()?),
         _ => return Ok(None),
     }))
 }

@@ -28,8 +28,8 @@ use steps::Filters;
 pub struct Plan {
     pub program: Program,
     pub stdio: Stdio,
-    /// The PTY slave, when `stdio` is one.
-    pub slave: Option<RawFd>,
+    /// What has been opened for them already: the PTY slave, or ends of pipes.
+    pub standard: [Option<RawFd>; 3],
     pub cwd: Option<CString>,
     pub no_new_privs: bool,
     /// Whether the child is to be killed when its parent dies.
@@ -61,17 +61,14 @@ fn fail(plan: &Plan, failure: Failure) -> Infallible {
 }
 
 fn prepare(plan: &Plan) -> Result<(), Failure> {
+    let [stdin, stdout, stderr] = plan.standard;
     // What is not there stands for one that is.
-    let standard = 0;
-    let mut keep = [
-        plan.channel.unwrap_or(standard),
-        plan.slave.unwrap_or(standard),
-    ];
+    let mut keep = [plan.channel, stdin, stdout, stderr].map(|fd| fd.unwrap_or(0));
     fds::close_all_but(&mut keep).map_err(Stage::Closing.failed())?;
     // Its own process group, so that `kill 0` reaches neither agent nor sibling; with a PTY its own session.
-    match plan.slave {
-        Some(_) => process::lead_session(),
-        None => process::lead_group(),
+    match plan.stdio {
+        Stdio::Pty => process::lead_session(),
+        Stdio::Each(_) => process::lead_group(),
     }
     .map_err(Stage::ProcessGroup.failed())?;
     if plan.no_new_privs {
@@ -147,23 +144,32 @@ fn configure(plan: &Plan, filters: Filters) -> Result<(), Failure> {
 }
 
 fn stdio(plan: &Plan) -> Result<(), Errno> {
-    match (&plan.stdio, plan.slave) {
-        (Stdio::Pty, Some(slave)) => {
-            tty::set_controlling(slave)?;
-            (0..3).try_for_each(|fd| fds::duplicate_onto(slave, fd))
-        }
-        (Stdio::Pty, None) => Err(Errno::ENOTTY),
-        (Stdio::Each(directives), _) => (0..)
-            .zip(directives)
-            .try_for_each(|(fd, directive)| attach(fd, directive)),
+    if let (Stdio::Pty, Some(slave)) = (&plan.stdio, plan.standard[0]) {
+        tty::set_controlling(slave)?;
     }
+    for (fd, opened) in (0..).zip(plan.standard) {
+        let attached = match (opened, &plan.stdio) {
+            (Some(opened), _) => opened,
+            (None, Stdio::Pty) => return Err(Errno::ENOTTY),
+            (None, Stdio::Each(directives)) => match open(&directives[fd as usize])? {
+                Some(opened) => opened,
+                None => continue,
+            },
+        };
+        fds::duplicate_onto(attached, fd)?;
+    }
+    Ok(())
 }
 
-fn attach(fd: RawFd, directive: &Directive) -> Result<(), Errno> {
-    let opened = match directive {
-        Directive::Inherit => return Ok(()),
-        Directive::DevNull => fds::open(c"/dev/null")?,
-        Directive::ConnectUnix(path) => socket::connect_unix(path)?,
-    };
-    fds::duplicate_onto(opened, fd)
+/// What a descriptor is to be, unless that is what it is.
+fn open(directive: &Directive) -> Result<Option<RawFd>, Errno> {
+    match directive {
+        Directive::Inherit => Ok(None),
+        Directive::DevNull => fds::open(c"/dev/null", libc::O_RDWR).map(Some),
+        Directive::ConnectUnix(path) => socket::connect_unix(path).map(Some),
+        Directive::File(path, flags) => fds::open(path, flags | libc::O_NOCTTY).map(Some),
+        Directive::Stdout => Ok(Some(1)),
+        // The agent has made it, or could not.
+        Directive::Pipe => Err(Errno::EBADF),
+    }
 }

@@ -2,11 +2,11 @@
 
 use crate::sys::pipe;
 use crate::wire::frame::{Reader, TooBig};
-use crate::wire::{encode, Event, Id};
+use crate::wire::{encode, Event, Id, Source};
 use nix::errno::Errno;
 use nix::fcntl::{fcntl, FcntlArg, OFlag};
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// With more than this on its way out, sources have to wait.
@@ -25,7 +25,6 @@ pub const READ: usize = 64 << 10;
 
 pub struct Control {
     input: OwnedFd,
-    output: OwnedFd,
     reader: Reader,
     outbox: Outbox,
 }
@@ -47,9 +46,8 @@ impl Control {
         }
         Ok(Control {
             input,
-            output,
             reader: Reader::default(),
-            outbox: Outbox::default(),
+            outbox: Outbox::new(output),
         })
     }
 
@@ -58,12 +56,12 @@ impl Control {
     }
 
     pub fn output(&self) -> &OwnedFd {
-        &self.output
+        &self.outbox.output
     }
 
     /// Both ends, for whoever has to hold them open and neither reads nor writes.
     pub fn into_ends(self) -> [OwnedFd; 2] {
-        [self.input, self.output]
+        [self.input, self.outbox.output]
     }
 
     pub fn outbox(&mut self) -> &mut Outbox {
@@ -101,19 +99,6 @@ impl Control {
         }
     }
 
-    /// Writes what the BEAM takes now.
-    pub fn flush(&mut self) {
-        while let Some(bytes) = self.outbox.pending() {
-            match nix::unistd::write(&self.output, bytes) {
-                Ok(written) => self.outbox.sent(written),
-                Err(Errno::EAGAIN) => return,
-                Err(Errno::EINTR) => {}
-                // Nobody reads any more: there is nobody to tell.
-                Err(_) => self.outbox.give_up(),
-            }
-        }
-    }
-
     /// Writes everything that is left, and waits for the BEAM to have read it.
     ///
     /// Ending sooner could lose it: the BEAM closes a port, read to the end or
@@ -124,15 +109,15 @@ impl Control {
         let mut silence = Duration::ZERO;
         let mut pause = SHORTEST_PAUSE;
         loop {
-            self.flush();
+            self.outbox.flush();
             match self.receive() {
                 Received::Something => silence = Duration::ZERO,
                 Received::Nothing => {}
                 Received::Hangup => hung_up = true,
             }
             self.reader = Reader::default();
-            let taken =
-                self.outbox.is_empty() && (hung_up || pipe::unread(self.output.as_fd()) == Ok(0));
+            let taken = self.outbox.is_empty()
+                && (hung_up || pipe::unread(self.outbox.output.as_fd()) == Ok(0));
             let expects_more = overrun && !hung_up && silence < SILENCE;
             if self.outbox.is_broken() || (taken && !expects_more) {
                 return;
@@ -151,7 +136,7 @@ impl Control {
         } else {
             PollFlags::POLLOUT
         };
-        let output = PollFd::new(self.output.as_fd(), wanted);
+        let output = PollFd::new(self.outbox.output.as_fd(), wanted);
         let input = PollFd::new(self.input.as_fd(), PollFlags::POLLIN);
         let mut fds = [output, input];
         let watched = if hung_up { 1 } else { 2 };
@@ -165,15 +150,43 @@ impl Control {
 }
 
 /// Frames on their way to the BEAM.
-#[derive(Default)]
 pub struct Outbox {
+    output: OwnedFd,
     bytes: Vec<u8>,
     start: usize,
+    moving: Moving,
     broken: bool,
     full: bool,
 }
 
+/// Output that is moved from pipe to pipe and never copied: through a pipe of our own. What is in there is ours
+/// for certain, while a workload can read what is in its own pipe even when it has been announced.
+#[derive(Default)]
+struct Moving {
+    pipe: Option<(OwnedFd, OwnedFd)>,
+    /// So much is in the pipe …
+    length: usize,
+    /// … behind so many of the bytes.
+    behind: usize,
+    /// The channel is no pipe, or there is none for us.
+    impossible: bool,
+}
+
+/// What our own pipe holds, and the channel shall.
+const MOVED_AT_ONCE: libc::c_int = 256 << 10;
+
 impl Outbox {
+    fn new(output: OwnedFd) -> Self {
+        Outbox {
+            output,
+            bytes: Vec::new(),
+            start: 0,
+            moving: Moving::default(),
+            broken: false,
+            full: false,
+        }
+    }
+
     /// To the session with this number, if it has one.
     pub fn push(&mut self, id: Option<Id>, event: &Event) {
         if !self.broken {
@@ -181,17 +194,90 @@ impl Outbox {
         }
     }
 
-    pub fn push_pty_out(&mut self, id: Option<Id>, bytes: &[u8]) {
+    pub fn push_output(&mut self, id: Option<Id>, source: Source, bytes: &[u8]) {
         if !self.broken {
-            encode::append_pty_out(&mut self.bytes, id, bytes);
+            encode::append_output(&mut self.bytes, id, source, bytes);
         }
     }
 
-    /// Whether sources have to wait: from [`FULL`] until it is down to [`LOW`].
+    /// Moves up to `most` bytes out of `pipe` behind what is on its way. One such piece is on its way at a time;
+    /// until it has left, the outbox is full. `EAGAIN` when that is not possible, or there is nothing.
+    pub fn move_output(
+        &mut self,
+        id: Option<Id>,
+        source: Source,
+        pipe: BorrowedFd,
+        most: usize,
+    ) -> Result<usize, Errno> {
+        if self.broken || self.moving.impossible || self.moving.length > 0 {
+            return Err(Errno::EAGAIN);
+        }
+        let Some((_, entry)) = self.moving.pipe() else {
+            return Err(Errno::EAGAIN);
+        };
+        let length = pipe::splice(pipe, entry.as_fd(), most)?;
+        if length == 0 {
+            return Err(Errno::EAGAIN);
+        }
+        encode::append_output_head(&mut self.bytes, id, source, length);
+        self.moving.behind = self.bytes.len() - self.start;
+        self.moving.length = length;
+        self.flush();
+        Ok(length)
+    }
+
+    /// Writes what the BEAM takes now.
+    pub fn flush(&mut self) {
+        loop {
+            let step = match self.moving.length {
+                0 if self.is_empty() => return,
+                0 => self.write(self.bytes.len() - self.start),
+                _ if self.moving.behind > 0 => self.write(self.moving.behind),
+                _ => self.splice(),
+            };
+            match step {
+                Ok(()) | Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return,
+                // Nobody reads any more: there is nobody to tell.
+                Err(_) => self.give_up(),
+            }
+        }
+    }
+
+    fn write(&mut self, most: usize) -> Result<(), Errno> {
+        let bytes = &self.bytes[self.start..self.start + most];
+        let written = nix::unistd::write(&self.output, bytes)?;
+        self.moving.behind = self.moving.behind.saturating_sub(written);
+        self.sent(written);
+        Ok(())
+    }
+
+    fn splice(&mut self) -> Result<(), Errno> {
+        let Some((exit, _)) = &self.moving.pipe else {
+            return Err(Errno::EPIPE);
+        };
+        match pipe::splice(exit.as_fd(), self.output.as_fd(), self.moving.length) {
+            Ok(length) => self.moving.length -= length,
+            Err(Errno::EINVAL) => {
+                // The channel is something that does not take pages.
+                self.moving.impossible = true;
+                let mut bytes = vec![0; self.moving.length];
+                let length = nix::unistd::read(exit, &mut bytes)?;
+                self.moving.length -= length;
+                let start = self.start + self.moving.behind;
+                self.bytes.splice(start..start, bytes.drain(..length));
+                self.moving.behind += length;
+            }
+            Err(errno) => return Err(errno),
+        }
+        Ok(())
+    }
+
+    /// Whether sources have to wait: from [`FULL`] until it is down to [`LOW`], and as long as something is moved.
     pub fn is_full(&mut self) -> bool {
         let length = self.bytes.len() - self.start;
         self.full = length > if self.full { LOW } else { FULL };
-        self.full
+        self.full || self.moving.length > 0
     }
 
     /// Whether commands, too, have to wait.
@@ -204,24 +290,21 @@ impl Outbox {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.start == self.bytes.len()
+        self.start == self.bytes.len() && self.moving.length == 0
     }
 
     /// From now on everything is dropped.
     pub fn give_up(&mut self) {
-        *self = Outbox {
-            broken: true,
-            ..Outbox::default()
-        };
-    }
-
-    fn pending(&self) -> Option<&[u8]> {
-        Some(&self.bytes[self.start..]).filter(|bytes| !bytes.is_empty())
+        self.bytes = Vec::new();
+        self.start = 0;
+        self.moving = Moving::default();
+        self.broken = true;
+        self.full = false;
     }
 
     fn sent(&mut self, length: usize) {
         self.start += length;
-        if self.is_empty() {
+        if self.start == self.bytes.len() {
             self.bytes.clear();
             self.start = 0;
         } else if self.start > FULL {
@@ -231,15 +314,30 @@ impl Outbox {
     }
 }
 
+impl Moving {
+    /// The pipe, made when it is first needed.
+    fn pipe(&mut self) -> Option<&(OwnedFd, OwnedFd)> {
+        if self.pipe.is_none() {
+            self.pipe = pipe::private(MOVED_AT_ONCE).ok();
+            self.impossible = self.pipe.is_none();
+        }
+        self.pipe.as_ref()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn outbox() -> Outbox {
+        Outbox::new(nix::unistd::pipe().unwrap().1)
+    }
+
     #[test]
     fn a_full_outbox_stays_full_until_it_is_low() {
-        let mut outbox = Outbox::default();
+        let mut outbox = outbox();
         let chunk = vec![0; FULL + 1];
-        outbox.push_pty_out(None, &chunk);
+        outbox.push_output(None, Source::Pty, &chunk);
         assert!(outbox.is_full());
         outbox.sent(FULL - LOW);
         assert!(outbox.is_full());
@@ -250,7 +348,7 @@ mod tests {
 
     #[test]
     fn a_broken_outbox_takes_everything_and_keeps_nothing() {
-        let mut outbox = Outbox::default();
+        let mut outbox = outbox();
         outbox.push(None, &Event::Running);
         outbox.give_up();
         outbox.push(None, &Event::Running);

@@ -3,6 +3,8 @@
 
 pub mod control;
 mod family;
+pub mod output;
+pub mod pipes;
 mod poller;
 mod slot;
 pub mod terminal;
@@ -23,12 +25,12 @@ use nix::sys::epoll::EpollFlags;
 use nix::sys::signal::{kill, SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{getppid, pipe2, Pid};
+use output::Listening;
 use poller::{Poller, Ready, Token};
 use slot::Slot;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
-use terminal::Listening;
 use world::{Left, World};
 
 /// When many sessions have something to do at the same time, so many have their turn before it is looked what else
@@ -209,7 +211,7 @@ impl<'a> Host<'a> {
         if self.hosted && !self.listening && self.slots.is_empty() {
             self.exit_code.get_or_insert(self.code);
         }
-        self.control.flush();
+        self.control.outbox().flush();
         // Asked after the last flush: what waits for the BEAM to read must not miss that it has.
         self.listen();
         if !self.control.outbox().is_full() {

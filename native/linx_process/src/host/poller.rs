@@ -28,6 +28,9 @@ pub enum Part {
     Subreaper,
     Channel,
     Pty,
+    Stdin,
+    Stdout,
+    Stderr,
 }
 
 /// In the lowest byte of a number; those of a session have the number of their part there.
@@ -65,6 +68,9 @@ impl Token {
             2 => Part::Subreaper,
             3 => Part::Channel,
             4 => Part::Pty,
+            5 => Part::Stdin,
+            6 => Part::Stdout,
+            7 => Part::Stderr,
             _ => return None,
         };
         Some(Token::Session(value, part))
@@ -146,6 +152,9 @@ mod tests {
             Part::Subreaper,
             Part::Channel,
             Part::Pty,
+            Part::Stdin,
+            Part::Stdout,
+            Part::Stderr,
         ];
         let sessions = [0, 1, u32::MAX]
             .into_iter()

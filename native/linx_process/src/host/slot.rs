@@ -2,8 +2,10 @@
 //! what its state machine decides, and tells it what came of that.
 
 use super::family::{End, Family};
+use super::output::Listening;
+use super::pipes::Pipes;
 use super::poller::{Part, Token};
-use super::terminal::{Listening, Terminal};
+use super::terminal::Terminal;
 use super::world::World;
 use crate::child::order::Order;
 use crate::confine::seccomp;
@@ -12,7 +14,9 @@ use crate::reap::sweep::{Progress, Sweep, PATIENCE};
 use crate::reap::tree::Root;
 use crate::session::{exit_code, valid_signal, Effect, Input, Policy, Session};
 use crate::sys::process::with_every_descriptor;
-use crate::wire::{Id, Reach, Reply, Request, Stage, Stdio, Step, Where};
+use crate::wire::{
+    Directive, Id, OutputEnd, Reach, Reply, Request, Source, Stage, Stdio, Step, Where,
+};
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 use std::collections::VecDeque;
@@ -23,11 +27,26 @@ const BRIEFLY: Duration = Duration::from_millis(50);
 /// How long the end of a main process may stay unknown to its parent before it is asked whether somebody traces it.
 const TRACED: Duration = Duration::from_millis(50);
 
+/// Whether a workload with these says anything, or is told anything, by way of us.
+fn speaks(stdio: &Stdio) -> bool {
+    match stdio {
+        Stdio::Pty => true,
+        Stdio::Each(directives) => directives.contains(&Directive::Pipe),
+    }
+}
+
 pub struct Slot {
     id: Id,
     session: Session,
     family: Option<Family>,
     terminal: Option<Terminal>,
+    pipes: Option<Pipes>,
+    /// What has been granted before there was anything to grant it to.
+    granted: [u32; 3],
+    /// The session is told when the output is at its end.
+    awaits_output: bool,
+    /// It is told when what is left of the output has been passed on.
+    drains: bool,
     timer: Option<Instant>,
     sweep: Option<(Sweep, Instant)>,
     /// What is told the session once the agent has no strays.
@@ -49,7 +68,8 @@ impl Slot {
             orphan: request.orphan,
             descendants: request.descendants,
             causes: request.causes,
-            pty: request.stdio == Stdio::Pty,
+            speaks: speaks(&request.stdio),
+            until_eof: request.output == OutputEnd::Eof,
             auto_proceed: request.auto_proceed,
             hosted,
         };
@@ -58,6 +78,10 @@ impl Slot {
             session: Session::new(policy),
             family: None,
             terminal: None,
+            pipes: None,
+            granted: [0; 3],
+            awaits_output: false,
+            drains: false,
             timer: None,
             sweep: None,
             behind_strays: Vec::new(),
@@ -75,6 +99,7 @@ impl Slot {
             // It has ended before it has begun.
             return;
         }
+        let (credit, stdio_speaks) = (request.credit, speaks(&request.stdio));
         let released = self.session.is_released() && matches!(request.place, Where::Fresh(_));
         let mut launched = match launch(request, self.id, !released, world.means) {
             Ok(launched) => launched,
@@ -82,7 +107,17 @@ impl Slot {
         };
         let token = Token::Session(self.id, Part::Pty);
         let pty = launched.pty.take();
-        self.terminal = pty.map(|pty| Terminal::new(pty, token));
+        self.terminal = pty.map(|pty| Terminal::new(pty, token, credit));
+        if self.terminal.is_none() && stdio_speaks {
+            let ends = std::mem::take(&mut launched.pipes);
+            self.pipes = Some(Pipes::new(self.id, ends, credit));
+        }
+        for (source, more) in [Source::Stdout, Source::Stderr, Source::Pty]
+            .into_iter()
+            .zip(self.granted)
+        {
+            self.carry_out(Effect::Grant(source, more), world);
+        }
         match Family::new(self.id, launched, world) {
             Ok(family) => self.family = Some(family),
             Err(failure) => {
@@ -102,7 +137,9 @@ impl Slot {
     /// Whether the BEAM should not send more for now.
     pub fn is_congested(&self) -> bool {
         let terminal = self.terminal.as_ref();
-        self.session.is_congested() || terminal.is_some_and(Terminal::is_congested)
+        self.session.is_congested()
+            || terminal.is_some_and(Terminal::is_congested)
+            || self.pipes.as_ref().is_some_and(Pipes::is_congested)
     }
 
     /// When [`Slot::turn`] has something to do although nothing happens.
@@ -137,11 +174,13 @@ impl Slot {
 
     /// One of the session's descriptors is ready.
     pub fn ready(&mut self, part: Part, flags: EpollFlags, world: &mut World) {
-        if part == Part::Pty {
-            if let Some(terminal) = &mut self.terminal {
-                terminal.ready(flags);
-            }
-            return;
+        match (part, &mut self.terminal, &mut self.pipes) {
+            (Part::Pty, Some(terminal), _) => return terminal.ready(flags),
+            (Part::Stdout, _, Some(pipes)) => return pipes.ready(Source::Stdout),
+            (Part::Stderr, _, Some(pipes)) => return pipes.ready(Source::Stderr),
+            // They have their turn.
+            (Part::Pty | Part::Stdin | Part::Stdout | Part::Stderr, ..) => return,
+            _ => {}
         }
         let Some(family) = &mut self.family else {
             return;
@@ -156,7 +195,7 @@ impl Slot {
                 }
                 None
             }
-            Part::Channel | Part::Pty => {
+            Part::Channel | Part::Pty | Part::Stdin | Part::Stdout | Part::Stderr => {
                 family.look(&mut inputs, world);
                 None
             }
@@ -237,11 +276,35 @@ impl Slot {
         if self.sweep.as_ref().is_some_and(|(_, due)| *due <= now) {
             self.go_on_sweeping(now, world);
         }
+        self.pass_on(world);
+    }
+
+    fn pass_on(&mut self, world: &mut World) {
         let audible = self.session.is_audible();
-        let terminal = self.terminal.as_mut();
-        if terminal.is_some_and(|terminal| terminal.turn(audible, world)) {
+        if let Some(terminal) = &mut self.terminal {
+            terminal.turn(audible, world);
+        }
+        if let Some(pipes) = &mut self.pipes {
+            pipes.turn(audible, world);
+        }
+        if self.awaits_output && self.is_output_ended() {
+            self.awaits_output = false;
+            self.feed(Input::OutputEnded, world);
+        }
+        if self.drains && self.is_drained() {
+            self.drains = false;
             self.feed(Input::Drained, world);
         }
+    }
+
+    fn is_output_ended(&self) -> bool {
+        // A terminal has no end: others may open it.
+        self.pipes.as_ref().is_none_or(Pipes::are_ended)
+    }
+
+    fn is_drained(&self) -> bool {
+        self.terminal.as_ref().is_none_or(Terminal::is_drained)
+            && self.pipes.as_ref().is_none_or(Pipes::is_drained)
     }
 
     fn go_on_sweeping(&mut self, now: Instant, world: &mut World) {
@@ -261,11 +324,14 @@ impl Slot {
         }
     }
 
-    /// Has the terminal watched, now that it is known what the BEAM takes.
+    /// Has the terminal and the pipes watched, now that it is known what the BEAM takes.
     pub fn listen(&mut self, world: &mut World) -> Listening {
         let audible = self.session.is_audible();
-        let terminal = self.terminal.as_ref();
-        terminal.map_or(Listening::Quiet, |terminal| terminal.listen(audible, world))
+        match (&self.terminal, &self.pipes) {
+            (Some(terminal), _) => terminal.listen(audible, world),
+            (None, Some(pipes)) => pipes.listen(audible, world),
+            (None, None) => Listening::Quiet,
+        }
     }
 
     fn carry_out(&mut self, effect: Effect, world: &mut World) -> Option<Input> {
@@ -320,10 +386,37 @@ impl Slot {
                 let result = result.map_err(Stage::PtyMaster.failed());
                 world.reply(call, result.unwrap_or_else(Reply::Error));
             }
-            Effect::Drain => match &mut self.terminal {
-                Some(terminal) => terminal.drain(),
-                None => return Some(Input::Drained),
+            Effect::StdinWrite(bytes, call) => {
+                let pipes = self.pipes.as_mut().ok_or(Errno::EBADF);
+                if let Err(errno) = pipes.and_then(|pipes| pipes.write(bytes, call)) {
+                    world.answer(call, Err(Stage::Stdin.failed()(errno)));
+                }
+            }
+            Effect::StdinClose(call) => {
+                let pipes = self.pipes.as_mut().ok_or(Errno::EBADF);
+                let result = pipes.and_then(Pipes::close_stdin);
+                world.answer(call, result.map_err(Stage::Stdin.failed()));
+            }
+            Effect::Grant(source, more) => match (source, &mut self.terminal, &mut self.pipes) {
+                (Source::Pty, Some(terminal), _) => terminal.grant(more),
+                (_, _, Some(pipes)) => pipes.grant(source, more),
+                // They are to come, if there are to be any.
+                (_, None, None) => {
+                    let early = &mut self.granted[source as usize];
+                    *early = early.saturating_add(more);
+                }
+                _ => {}
             },
+            Effect::AwaitOutput => self.awaits_output = true,
+            Effect::Drain => {
+                self.drains = true;
+                if let Some(terminal) = &mut self.terminal {
+                    terminal.drain();
+                }
+                if let Some(pipes) = &mut self.pipes {
+                    pipes.drain();
+                }
+            }
             Effect::Finish(code) => self.close(code, world),
         }
         None
@@ -357,8 +450,11 @@ impl Slot {
         self.feed(Input::Stuck, world);
     }
 
-    /// Answers what was to be written to the PTY and will not be.
+    /// Answers what was to be written to the workload and will not be.
     fn forget_writes(&mut self, world: &mut World) {
+        if let Some(pipes) = &mut self.pipes {
+            pipes.give_up(world);
+        }
         if let Some(terminal) = &mut self.terminal {
             terminal.give_up(world);
         }
@@ -392,6 +488,9 @@ impl Slot {
     fn close(&mut self, code: i32, world: &mut World) {
         if let Some(terminal) = self.terminal.take() {
             terminal.forget(world);
+        }
+        if let Some(pipes) = self.pipes.take() {
+            pipes.forget_all(world);
         }
         if let Some(family) = self.family.take() {
             family.close(world);

@@ -1,53 +1,32 @@
 //! The PTY of a session, as far as the loop is concerned: when it is written to, read and watched.
 
+use super::output::{Listening, Output};
 use super::poller::Token;
 use super::world::World;
-use crate::stdio::pty::{Pty, Read};
+use crate::stdio::pty::Pty;
 use crate::sys::tty::WindowSize;
-use crate::wire::{Call, Reply, Stage};
+use crate::wire::{Call, Reply, Source, Stage};
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 
-/// Read at most this much before something else has its turn.
-const TURN: usize = 128 << 10;
 /// What the kernel gives at a time, at most (`N_TTY_BUF_SIZE`).
 const READ: usize = 4 << 10;
-/// What is there is passed on in pieces as large as this.
-pub const PIECE: usize = 16 << 10;
 /// Read of a workload that has ended. The terminal's buffers hold less; but
 /// others may go on writing to it when they are left alive.
 pub const REMAINDER: usize = 1 << 20;
 
-/// What is to be done about a terminal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Listening {
-    /// Nothing: epoll will tell.
-    Quiet,
-    /// It has not been read empty since it was ready.
-    Busy,
-    /// It is not listened to until the BEAM has taken what is on its way.
-    Muted,
-}
-
 pub struct Terminal {
     token: Token,
     pty: Pty,
-    /// What may still be read, once the main process has ended.
-    remainder: Option<usize>,
-    /// It has been read empty since it was last ready.
-    quiet: bool,
-    /// It has been hung up: nothing will come any more.
-    closed: bool,
+    output: Output,
 }
 
 impl Terminal {
-    pub fn new(pty: Pty, token: Token) -> Self {
+    pub fn new(pty: Pty, token: Token, credit: Option<u32>) -> Self {
         Terminal {
             token,
             pty,
-            remainder: None,
-            quiet: true,
-            closed: false,
+            output: Output::new(Source::Pty, credit),
         }
     }
 
@@ -63,14 +42,18 @@ impl Terminal {
     /// epoll has said so.
     pub fn ready(&mut self, flags: EpollFlags) {
         if flags != EpollFlags::EPOLLOUT {
-            self.quiet = false;
+            self.output.stir();
         }
+    }
+
+    pub fn grant(&mut self, more: u32) {
+        self.output.grant(more);
+        self.output.stir();
     }
 
     /// Reads what is left, until [`Terminal::turn`] says that this has been done.
     pub fn drain(&mut self) {
-        self.remainder = Some(REMAINDER);
-        self.quiet = false;
+        self.output.drain(REMAINDER);
     }
 
     /// Forgets what the workload, which has ended, is not going to read.
@@ -80,62 +63,34 @@ impl Terminal {
     }
 
     /// Writes what the terminal takes and passes on what it gives, if the output
-    /// is wanted. Returns whether it has been drained.
-    pub fn turn(&mut self, audible: bool, world: &mut World) -> bool {
+    /// is wanted.
+    pub fn turn(&mut self, audible: bool, world: &mut World) {
         self.pty.flush(|call| world.answer(call, Ok(())));
-        if audible && !self.quiet {
-            self.pass_on(world);
-        }
-        let drained = self.remainder == Some(0) || (self.remainder.is_some() && self.quiet);
-        if drained {
-            self.remainder = None;
-        }
-        drained
-    }
-
-    fn pass_on(&mut self, world: &mut World) {
-        let mut piece = [0; PIECE];
-        let mut filled = 0;
-        let mut budget = self.remainder.unwrap_or(TURN);
-        while !self.quiet && budget > 0 && !world.outbox.is_full() {
-            match self.pty.read(&mut piece[filled..]) {
-                Read::Some(length) => {
-                    filled += length;
-                    budget = budget.saturating_sub(length);
-                    if PIECE - filled < READ {
-                        world.pass_on(&piece[..filled]);
-                        filled = 0;
-                    }
-                }
-                Read::Empty => self.quiet = true,
-                Read::Closed => {
-                    self.quiet = true;
-                    self.closed = true;
-                    self.forget(world);
-                }
+        if audible && !self.output.is_ended() {
+            self.output.pass_on(self.pty.master(), READ, world);
+            if self.output.is_ended() {
+                self.forget(world);
             }
         }
-        if filled > 0 {
-            world.pass_on(&piece[..filled]);
-        }
-        self.remainder = self.remainder.and(Some(budget));
+    }
+
+    /// Whether what was to be drained has been.
+    pub fn is_drained(&self) -> bool {
+        self.output.is_drained()
     }
 
     /// Has the terminal watched for what can be done with it.
     pub fn listen(&self, audible: bool, world: &mut World) -> Listening {
         let full = world.outbox.is_full();
-        if !self.closed {
+        if !self.output.is_ended() {
             let mut flags = EpollFlags::empty();
-            flags.set(EpollFlags::EPOLLIN, audible && !full);
+            let wanted = audible && !full && self.output.is_wanted();
+            flags.set(EpollFlags::EPOLLIN, wanted);
             flags.set(EpollFlags::EPOLLOUT, self.pty.wants_to_write());
             // Without room in epoll a terminal is served whenever anything else happens.
             let _ = world.poller.want(self.token, self.pty.master(), flags);
         }
-        match (audible, full) {
-            (true, true) => Listening::Muted,
-            (true, false) if !self.quiet => Listening::Busy,
-            _ => Listening::Quiet,
-        }
+        self.output.listening(audible, full)
     }
 
     pub fn forget(&self, world: &mut World) {

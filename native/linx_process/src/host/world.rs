@@ -6,10 +6,11 @@ use crate::child::page::Page;
 use crate::launch::Means;
 use crate::reap::tree::Known;
 use crate::sys::clone::Child;
-use crate::wire::{Call, Event, Failure, Id, Reply};
+use crate::wire::{Call, Event, Failure, Id, Reply, Source};
+use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 use std::collections::HashMap;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 pub struct World<'a> {
     /// What the BEAM calls this session, where there are others.
@@ -44,8 +45,19 @@ impl World<'_> {
         self.outbox.push(self.address, event);
     }
 
-    pub fn pass_on(&mut self, output: &[u8]) {
-        self.outbox.push_pty_out(self.address, output);
+    pub fn pass_on(&mut self, source: Source, output: &[u8]) {
+        self.outbox.push_output(self.address, source, output);
+    }
+
+    /// Moves up to `most` bytes of `pipe` to the BEAM, without looking at them: `EAGAIN` when there are none, or
+    /// the channel cannot take them like that now.
+    pub fn move_on(
+        &mut self,
+        source: Source,
+        pipe: BorrowedFd,
+        most: usize,
+    ) -> Result<usize, Errno> {
+        self.outbox.move_output(self.address, source, pipe, most)
     }
 
     /// Tells the BEAM what came of a command, if it wants to know.

@@ -5,7 +5,9 @@ mod enter;
 
 use crate::child::page::Page;
 use crate::child::Plan;
+use crate::host::pipes::Ends;
 use crate::session::exit_code;
+use crate::stdio::pipe;
 use crate::stdio::pty::Pty;
 use crate::subreaper::{self, Job};
 use crate::sys::block::Blocks;
@@ -13,7 +15,7 @@ use crate::sys::clone::{self, Child, Lent};
 use crate::sys::exec::Program;
 use crate::sys::fds;
 use crate::sys::process::Limit;
-use crate::wire::{Failure, Id, Leftover, Namespace, Request, Stage, Stdio, Where};
+use crate::wire::{Directive, Failure, Id, Leftover, Namespace, Request, Stage, Stdio, Where};
 use nix::fcntl::{fcntl, FcntlArg, OFlag};
 use nix::sys::socket::{socketpair, AddressFamily, SockFlag, SockType};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -60,6 +62,7 @@ pub struct Launched {
     /// The other ends, to be closed once the new processes have them.
     pub passed: Vec<OwnedFd>,
     pub pty: Option<Pty>,
+    pub pipes: Ends,
     /// Whether the subreaper is in another PID namespace, in which the main process has another number.
     pub elsewhere: bool,
 }
@@ -98,6 +101,7 @@ pub fn launch(
             channel: ends.channel,
             passed: ends.passed,
             pty: ends.pty,
+            pipes: ends.pipes,
             elsewhere,
         }),
         Err(refusal) => {
@@ -109,10 +113,11 @@ pub fn launch(
 
 /// The descriptors of a new session.
 #[derive(Default)]
-struct Ends {
+struct Descriptors {
     channel: Option<OwnedFd>,
     passed: Vec<OwnedFd>,
     pty: Option<Pty>,
+    pipes: Ends,
 }
 
 fn launch_with(
@@ -121,22 +126,39 @@ fn launch_with(
     parks: bool,
     means: &Means,
     page: &Page,
-) -> Result<(Launching, Lent<Job>, Ends, bool), Refusal> {
+) -> Result<(Launching, Lent<Job>, Descriptors, bool), Refusal> {
     let own_means = |failure| (failure, exit_code::INFRASTRUCTURE);
-    let mut ends = Ends::default();
+    let mut ends = Descriptors::default();
     let mut pass = |fd: OwnedFd| {
         let number = fd.as_raw_fd();
         ends.passed.push(fd);
         number
     };
-    let slave = match request.stdio {
+    let mut standard = [None; 3];
+    match &request.stdio {
         Stdio::Pty => {
             let (pty, slave) = Pty::open().map_err(own_means)?;
             ends.pty = Some(pty);
-            Some(pass(slave))
+            standard = [Some(pass(slave)); 3];
         }
-        Stdio::Each(_) => None,
-    };
+        Stdio::Each([stdin, stdout, stderr]) => {
+            if *stdin == Directive::Pipe {
+                let (ours, theirs) = pipe::input().map_err(own_means)?;
+                ends.pipes.stdin = Some(ours);
+                standard[0] = Some(pass(theirs));
+            }
+            if *stdout == Directive::Pipe {
+                let (ours, theirs) = pipe::output().map_err(own_means)?;
+                ends.pipes.stdout = Some(ours);
+                standard[1] = Some(pass(theirs));
+            }
+            if *stderr == Directive::Pipe {
+                let (ours, theirs) = pipe::output().map_err(own_means)?;
+                ends.pipes.stderr = Some(ours);
+                standard[2] = Some(pass(theirs));
+            }
+        }
+    }
     let entering = matches!(request.place, Where::Of { .. });
     let channel = if parks || entering {
         let (ours, childs) = message_channel().map_err(own_means)?;
@@ -151,7 +173,7 @@ fn launch_with(
         main: Plan {
             program: Program::new(request.argv, request.env),
             stdio: request.stdio,
-            slave,
+            standard,
             cwd: request.cwd,
             no_new_privs: request.no_new_privs,
             dies_with_parent: request.orphan == Leftover::Kill,

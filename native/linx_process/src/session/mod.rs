@@ -27,7 +27,9 @@ mod tests;
 pub use crate::sys::tty::WindowSize;
 pub use crate::sys::wait::Death;
 
-use crate::wire::{Call, Command, Event, Failure, Inbound, Leftover, Reach, Reply, Stage, Step};
+use crate::wire::{
+    Call, Command, Event, Failure, Inbound, Leftover, Reach, Reply, Source, Stage, Step,
+};
 use nix::errno::Errno;
 use std::collections::VecDeque;
 
@@ -37,7 +39,10 @@ pub struct Policy {
     pub orphan: Leftover,
     pub descendants: Leftover,
     pub causes: bool,
-    pub pty: bool,
+    /// Whether what it says, or is told, goes through the agent.
+    pub speaks: bool,
+    /// Whether the session goes on after the main process until its output is at its end.
+    pub until_eof: bool,
     /// The checkpoint is left without a word from the BEAM.
     pub auto_proceed: bool,
     /// The session is one of many on its channel.
@@ -89,8 +94,10 @@ pub enum Input {
     Swept,
     /// What is left does not die.
     Stuck,
-    /// What was written to the PTY has been read.
+    /// What was written to the PTY and the pipes has been read.
     Drained,
+    /// Nobody can write to the pipes any more.
+    OutputEnded,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -113,7 +120,13 @@ pub enum Effect {
     PtyWrite(Vec<u8>, Call),
     PtyWinsize(Option<WindowSize>, Call),
     PtyMaster(Call),
-    /// Read what is left in the PTY; `Drained` follows.
+    StdinWrite(Vec<u8>, Call),
+    StdinClose(Call),
+    /// So many more bytes of this output may be passed on.
+    Grant(Source, u32),
+    /// `OutputEnded` follows when the output is at its end.
+    AwaitOutput,
+    /// Read what is left in the PTY and the pipes; `Drained` follows.
     Drain,
     /// The session is over; the agent's exit code.
     Finish(i32),
@@ -167,6 +180,8 @@ pub struct Session {
     ending: Option<Ending>,
     /// Whether all that the session started is being killed.
     sweeping: bool,
+    /// Whether the main process has ended and the output has not.
+    trailing: bool,
     /// Whether the checkpoint, where nothing is to be done, is still to be passed.
     passing: bool,
     /// As the child sees it; as the host does, as long as only that is known.
@@ -190,6 +205,7 @@ impl Session {
             phase: Phase::Launching,
             ending: None,
             sweeping: false,
+            trailing: false,
             passing: false,
             child_pid: 0,
             waiting: VecDeque::new(),
@@ -217,7 +233,7 @@ impl Session {
         self.policy.auto_proceed && undecided && self.waiting.is_empty()
     }
 
-    /// Whether the PTY's output may be passed on: from `:running` on.
+    /// Whether the output may be passed on: from `:running` on.
     pub fn is_audible(&self) -> bool {
         matches!(
             self.phase,
@@ -325,18 +341,36 @@ impl Session {
             (Input::Swept, Phase::Clearing) => self.drain(out),
             (Input::Swept, Phase::Launching) if self.sweeping => self.finish(out),
             (Input::Stuck, _) if self.sweeping || self.ending.is_some() => self.give_up(out),
+            (Input::OutputEnded, Phase::Clearing) if self.trailing && !self.sweeping => {
+                self.trailing = false;
+                if !self.stopping || self.policy.descendants == Leftover::Leave {
+                    self.clear(out);
+                }
+            }
             (Input::Drained, Phase::Draining) => self.finish(out),
             _ => {}
         }
     }
 
     fn command(&mut self, call: Call, command: Command, out: &mut Vec<Effect>) {
+        if let Command::Credit(source, more) = command {
+            reply(call, Reply::Ok, out);
+            return out.push(Effect::Grant(source, more));
+        }
         if let (Command::Stop(grace), Phase::Clearing, false) =
             (&command, self.phase, self.sweeping)
         {
-            // What the workload has left may be stopped less patiently.
             reply(call, Reply::Ok, out);
-            return out.push(Effect::Timer(*grace));
+            if !std::mem::replace(&mut self.stopping, true) {
+                // What goes on writing has been left alone so far.
+                out.push(Effect::Terminate);
+            }
+            // What the workload has left may be stopped less patiently.
+            out.push(Effect::Timer(*grace));
+            if self.trailing && self.policy.descendants == Leftover::Kill {
+                out.push(Effect::AwaitOthers);
+            }
+            return;
         }
         let ended = matches!(self.phase, Phase::Clearing | Phase::Draining | Phase::Over);
         if ended || self.ending.is_some() {
@@ -522,7 +556,17 @@ impl Session {
             self.finish(out);
         } else if self.sweeping {
             self.sweep(out);
-        } else if self.policy.descendants == Leftover::Leave {
+        } else if self.policy.until_eof && !self.stopping {
+            self.trailing = true;
+            out.push(Effect::AwaitOutput);
+        } else {
+            self.clear(out);
+        }
+    }
+
+    /// The main process has ended, and what it has left is in the way.
+    fn clear(&mut self, out: &mut Vec<Effect>) {
+        if self.policy.descendants == Leftover::Leave {
             self.drain(out);
         } else if self.stopping {
             // They have got SIGTERM, too, and have what is left of the grace.
@@ -533,7 +577,7 @@ impl Session {
     }
 
     fn drain(&mut self, out: &mut Vec<Effect>) {
-        if self.policy.pty {
+        if self.policy.speaks {
             self.phase = Phase::Draining;
             out.push(Effect::Drain);
         } else {
@@ -563,9 +607,15 @@ fn perform(call: Call, command: Command, out: &mut Vec<Effect>) {
         Command::PtyIn(bytes) => Effect::PtyWrite(bytes, call),
         Command::PtyWinsize(size) => Effect::PtyWinsize(size, call),
         Command::PtyMaster => Effect::PtyMaster(call),
+        Command::Stdin(bytes) => Effect::StdinWrite(bytes, call),
+        Command::CloseStdin => Effect::StdinClose(call),
         Command::Signal(signal, reach) => Effect::Signal(signal, reach, call),
         // Handled by the callers, each in its way.
-        Command::Proceed | Command::Abort | Command::Step(_) | Command::Stop(_) => return,
+        Command::Proceed
+        | Command::Abort
+        | Command::Step(_)
+        | Command::Stop(_)
+        | Command::Credit(..) => return,
     });
 }
 

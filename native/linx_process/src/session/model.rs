@@ -29,6 +29,7 @@ pub struct Model {
     others: bool,
     timer: bool,
     drain: bool,
+    output: bool,
     /// What the workload has started has to be dead before the session ends.
     left: bool,
     /// The main process does not die of SIGKILL.
@@ -73,6 +74,7 @@ impl Model {
             others: false,
             timer: false,
             drain: false,
+            output: false,
             left: false,
             stuck: false,
             listening: true,
@@ -122,6 +124,7 @@ impl Model {
             Input::Swept => self.sweep || self.others,
             Input::Stuck => self.sweep || (self.killed && self.is_alive()),
             Input::Drained => self.drain,
+            Input::OutputEnded => self.output,
         }
     }
 
@@ -162,6 +165,7 @@ impl Model {
                 }
                 _ if self.sweep || self.others => Input::Swept,
                 _ if self.drain => Input::Drained,
+                _ if self.output => Input::OutputEnded,
                 _ if self.timer => Input::Expired,
                 _ => {
                     assert!(!self.doomed, "waits for nothing: {self:?}");
@@ -275,6 +279,7 @@ impl Model {
             }
             Input::Stuck => (self.sweep, self.left, self.stuck) = (false, false, true),
             Input::Drained => (self.drain, self.drained) = (false, true),
+            Input::OutputEnded => self.output = false,
             Input::Frame(_)
             | Input::Malformed
             | Input::Congested
@@ -316,17 +321,30 @@ impl Model {
                 self.expect_main(&[Main::Running]);
                 self.answered(call);
             }
-            Effect::Terminate => self.expect_main(&[Main::Running]),
+            Effect::Terminate => self.expect_main(match self.policy.until_eof {
+                true => &[Main::Running, Main::Gone],
+                false => &[Main::Running],
+            }),
             Effect::Timer(_) => self.timer = true,
-            Effect::PtyWrite(_, call) | Effect::PtyWinsize(_, call) | Effect::PtyMaster(call) => {
+            Effect::PtyWrite(_, call)
+            | Effect::PtyWinsize(_, call)
+            | Effect::PtyMaster(call)
+            | Effect::StdinWrite(_, call)
+            | Effect::StdinClose(call) => {
                 if !self.unstoppable {
                     assert!(self.said_ready);
                     self.expect_main(&[Main::Parked, Main::Executing, Main::Running]);
                 }
                 self.answered(call);
             }
+            Effect::Grant(..) => {}
+            Effect::AwaitOutput => {
+                assert!(self.policy.until_eof);
+                self.expect_main(&[Main::Gone]);
+                self.output = true;
+            }
             Effect::Drain => {
-                assert!(self.policy.pty && self.said_running);
+                assert!(self.policy.speaks && self.said_running);
                 self.expect_main(&[Main::Gone]);
                 self.drain = true;
             }
@@ -341,6 +359,8 @@ impl Model {
             Event::Spawned(_) => (&mut self.said_spawned, true),
             Event::Ready(_) => (&mut self.said_ready, self.said_spawned),
             Event::Running => (&mut self.said_running, self.proceeded),
+            // Not the session's to tell.
+            Event::Eof(source) => panic!("{source:?}"),
             Event::Aborted(_)
             | Event::Exited(_)
             | Event::Signaled(_)
@@ -364,7 +384,7 @@ impl Model {
             assert_eq!(self.terminal_events, usize::from(heard), "{self:?}");
             assert!(!self.is_alive() || self.stuck, "left alive: {self:?}");
             assert!(!self.left, "left behind: {self:?}");
-            let audible = self.policy.pty && self.said_running;
+            let audible = self.policy.speaks && self.said_running;
             assert!(
                 !audible || self.drained || self.stuck,
                 "left unread: {self:?}"
@@ -403,12 +423,13 @@ mod tests {
             .into_iter()
             .flat_map(move |orphan| both.map(|descendants| (orphan, descendants)));
         kinds.flat_map(|(orphan, descendants)| {
-            [(false, false), (true, false), (false, true), (true, true)].map(|(pty, hosted)| {
+            [(false, false), (true, false), (false, true), (true, true)].map(|(speaks, hosted)| {
                 Policy {
                     orphan,
                     descendants,
-                    causes: pty,
-                    pty,
+                    causes: speaks,
+                    speaks,
+                    until_eof: speaks && hosted,
                     auto_proceed: hosted,
                     hosted,
                 }
@@ -426,6 +447,8 @@ mod tests {
             Command::Signal(34, Reach::Process),
             Command::Stop(1),
             Command::PtyMaster,
+            Command::CloseStdin,
+            Command::Credit(Source::Stdout, 1),
         ];
         let mut inputs: Vec<_> = (1..)
             .zip(commands)
@@ -452,6 +475,7 @@ mod tests {
             Input::Swept,
             Input::Stuck,
             Input::Drained,
+            Input::OutputEnded,
         ]);
         inputs
     }

@@ -19,7 +19,8 @@ fn plain() -> Policy {
         orphan: Leftover::Leave,
         descendants: Leftover::Leave,
         causes: false,
-        pty: false,
+        speaks: false,
+        until_eof: false,
         auto_proceed: false,
         hosted: false,
     }
@@ -255,7 +256,7 @@ fn a_death_before_exec_is_an_error_with_its_cause() {
 #[test]
 fn the_terminal_event_waits_for_the_sweep_and_for_the_pty() {
     let mut bench = bench(Policy {
-        pty: true,
+        speaks: true,
         ..killing()
     })
     .running();

@@ -93,12 +93,10 @@ fn the_limits_are_those_of_the_code() {
             "seccomp instruction",
             crate::sys::seccomp::INSTRUCTION as u64,
         ),
-        ("terminal input taken", crate::stdio::pty::TAKEN as u64),
-        (
-            "terminal input waiting",
-            crate::stdio::pty::MAX_BACKLOG as u64,
-        ),
-        ("`pty_out`", crate::host::terminal::PIECE as u64),
+        ("input taken", crate::stdio::input::TAKEN as u64),
+        ("input waiting", crate::stdio::input::MAX_BACKLOG as u64),
+        ("output copied", crate::host::output::PIECE as u64),
+        ("output moved", crate::host::output::MOST as u64),
         (
             "terminal remainder",
             crate::host::terminal::REMAINDER as u64,

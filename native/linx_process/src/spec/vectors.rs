@@ -6,8 +6,8 @@ use crate::sys::wait::Death;
 use crate::wire::decode::{addressed, command, request, Addressed};
 use crate::wire::screen::Malformed;
 use crate::wire::{
-    address, encode, Command, Directive, Event, Failure, Id, Inbound, Leftover, Namespace, Reach,
-    Reply, Request, Stage, Stdio, Step, Where,
+    address, encode, Command, Directive, Event, Failure, Id, Inbound, Leftover, Namespace,
+    OutputEnd, Reach, Reply, Request, Source, Stage, Stdio, Step, Where,
 };
 use nix::errno::Errno;
 use std::collections::BTreeMap;
@@ -49,11 +49,21 @@ fn plain() -> Request {
         causes: false,
         auto_proceed: false,
         origin: None,
+        credit: None,
+        output: OutputEnd::Exit,
     }
 }
 
 fn each(directive: Directive) -> Stdio {
     Stdio::Each([directive.clone(), directive.clone(), directive])
+}
+
+fn files(flags: [libc::c_int; 3]) -> Stdio {
+    let [a, b, c] = flags;
+    Stdio::Each(
+        [("/a", a), ("/b", b), ("/c", c)]
+            .map(|(path, flags)| Directive::File(self::c(path), flags)),
+    )
 }
 
 #[test]
@@ -156,6 +166,69 @@ fn requests_are_read_as_documented() {
                     Directive::ConnectUnix(c("/run/s")),
                     Directive::Inherit,
                 ]),
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], stdio: :pipe}}"#,
+            Request {
+                stdio: each(Directive::Pipe),
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], stdio: [stdin: :pipe, stderr: :stdout]}}"#,
+            Request {
+                stdio: Stdio::Each([Directive::Pipe, Directive::Inherit, Directive::Stdout]),
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], stdio: [stdin: {:file, "/a", [:read]}, stdout: {:file, "/b", [:write]}, stderr: {:file, "/c", [:append]}]}}"#,
+            Request {
+                stdio: files([
+                    libc::O_RDONLY,
+                    libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC,
+                    libc::O_WRONLY | libc::O_CREAT | libc::O_APPEND,
+                ]),
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], stdio: [stdin: {:file, "/a", [:read, :write]}, stdout: {:file, "/b", [:write, :exclusive]}, stderr: {:file, "/c", [:read, :append]}]}}"#,
+            Request {
+                stdio: files([
+                    libc::O_RDWR | libc::O_CREAT,
+                    libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_EXCL,
+                    libc::O_RDWR | libc::O_CREAT | libc::O_APPEND,
+                ]),
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], credit: 0, stdio: :pipe}}"#,
+            Request {
+                credit: Some(0),
+                stdio: each(Directive::Pipe),
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], credit: 4_294_967_295, stdio: :pipe}}"#,
+            Request {
+                credit: Some(u32::MAX),
+                stdio: each(Directive::Pipe),
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], output: :exit}}"#,
+            plain(),
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], output: :eof}}"#,
+            Request {
+                output: OutputEnd::Eof,
                 ..plain()
             },
         ),
@@ -270,6 +343,18 @@ fn commands_are_read_as_documented() {
             Command::PtyWinsize(None),
         ),
         (":pty_master", Command::PtyMaster),
+        (r#"{:stdin, "hi\n"}"#, Command::Stdin(b"hi\n".to_vec())),
+        (r#"{:stdin, ""}"#, Command::Stdin(vec![])),
+        (":close_stdin", Command::CloseStdin),
+        (
+            "{:credit, :stdout, 65_536}",
+            Command::Credit(Source::Stdout, 65_536),
+        ),
+        ("{:credit, :stderr, 0}", Command::Credit(Source::Stderr, 0)),
+        (
+            "{:credit, :pty, 4_294_967_295}",
+            Command::Credit(Source::Pty, u32::MAX),
+        ),
         (
             "{:cap_drop_bounding, 0x200000}",
             Command::Step(Step::CapDropBounding(1 << 21)),
@@ -313,7 +398,7 @@ fn commands_are_read_as_documented() {
 #[derive(Debug)]
 enum Written {
     Event(Event),
-    PtyOut(&'static [u8]),
+    Output(Source, &'static [u8]),
 }
 
 #[test]
@@ -326,6 +411,8 @@ fn events_are_written_as_documented() {
         ("{:status, :spawned, 4242}", Event::Spawned(4242)),
         ("{:status, :ready, 1}", Event::Ready(1)),
         ("{:status, :running}", Event::Running),
+        ("{:eof, :stdout}", Event::Eof(Source::Stdout)),
+        ("{:eof, :stderr}", Event::Eof(Source::Stderr)),
         ("{:status, :exited, 0}", Event::Exited(0)),
         ("{:status, :exited, 255}", Event::Exited(255)),
         ("{:status, :signaled, 9}", Event::Signaled(9)),
@@ -382,8 +469,22 @@ fn events_are_written_as_documented() {
     ]
     .map(|(text, event)| (text, Written::Event(event)));
     let output = [
-        (r#"{:pty_out, "hi\r\n"}"#, Written::PtyOut(b"hi\r\n")),
-        ("{:pty_out, <<0, 255>>}", Written::PtyOut(&[0, 255])),
+        (
+            r#"{:pty_out, "hi\r\n"}"#,
+            Written::Output(Source::Pty, b"hi\r\n"),
+        ),
+        (
+            "{:pty_out, <<0, 255>>}",
+            Written::Output(Source::Pty, &[0, 255]),
+        ),
+        (
+            r#"{:stdout, "hi\n"}"#,
+            Written::Output(Source::Stdout, b"hi\n"),
+        ),
+        (
+            "{:stderr, <<0, 255>>}",
+            Written::Output(Source::Stderr, &[0, 255]),
+        ),
     ];
     let mut expected: BTreeMap<_, _> = events.into_iter().chain(output).collect();
     for vector in vectors("event") {
@@ -392,7 +493,9 @@ fn events_are_written_as_documented() {
         };
         let mut frame = Vec::new();
         match &written {
-            Written::PtyOut(bytes) => encode::append_pty_out(&mut frame, None, bytes),
+            Written::Output(source, bytes) => {
+                encode::append_output(&mut frame, None, *source, bytes)
+            }
             Written::Event(event) => event.append_to(&mut frame, None),
         }
         let (header, body) = frame.split_at(4);
@@ -540,6 +643,10 @@ fn what_a_host_says_is_written_as_documented() {
             (Some(Id::MAX), Event::HungUp),
         ),
         (
+            "{7, {:eof, :stderr}}",
+            (Some(7), Event::Eof(Source::Stderr)),
+        ),
+        (
             "{7, {:reply, 1, {:error, 3, :ended}}}",
             (Some(7), Event::Reply(1, ended)),
         ),
@@ -560,7 +667,7 @@ fn what_a_host_says_is_written_as_documented() {
         match expected.remove(vector.text.as_str()) {
             Some((id, event)) => event.append_to(&mut frame, id),
             None if vector.text == r#"{7, {:pty_out, "hi\r\n"}}"# => {
-                encode::append_pty_out(&mut frame, Some(7), b"hi\r\n");
+                encode::append_output(&mut frame, Some(7), Source::Pty, b"hi\r\n");
             }
             None => panic!("nothing is expected of {}, or twice", vector.text),
         }

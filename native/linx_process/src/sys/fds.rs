@@ -92,14 +92,14 @@ fn close_each(first: libc::c_uint, last: libc::c_uint) -> Result<(), Errno> {
     Ok(())
 }
 
-/// `openat(2)` for reading and writing, close-on-exec.
-pub fn open(path: &CStr) -> Result<RawFd, Errno> {
-    let flags = libc::O_RDWR | libc::O_CLOEXEC;
+/// `openat(2)`, close-on-exec. What has to be made anybody may read and write, as far as the umask allows.
+pub fn open(path: &CStr, flags: libc::c_int) -> Result<RawFd, Errno> {
+    let flags = flags | libc::O_CLOEXEC;
     let arguments = [
         libc::AT_FDCWD as usize,
         path.as_ptr() as usize,
         flags as usize,
-        0,
+        0o666,
     ];
     // SAFETY: reads a C string.
     unsafe { call(libc::SYS_openat, arguments) }.map(|fd| fd as RawFd)

@@ -1,8 +1,10 @@
-//! What nix has no safe wrapper for.
+//! Pipes, beyond what nix has.
 
 use super::check;
 use nix::errno::Errno;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use nix::fcntl::{fcntl, FcntlArg, OFlag};
+use nix::unistd::pipe2;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// `FIONREAD` on either end of a pipe: how many bytes have been written and not been read.
 pub fn unread(pipe: BorrowedFd) -> Result<usize, Errno> {
@@ -10,4 +12,38 @@ pub fn unread(pipe: BorrowedFd) -> Result<usize, Errno> {
     // SAFETY: writes one int.
     check(unsafe { libc::ioctl(pipe.as_raw_fd(), libc::FIONREAD, &mut count) }.into())?;
     Ok(count as usize)
+}
+
+/// `splice(2)` from one pipe to another without waiting: how much has been moved, 0 at the end of `from`.
+/// `EAGAIN` when there is nothing or no room, `EINVAL` when one of them cannot do it.
+pub fn splice(from: BorrowedFd, to: BorrowedFd, most: usize) -> Result<usize, Errno> {
+    let (no_offset, flags) = (
+        std::ptr::null_mut(),
+        libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MOVE,
+    );
+    // SAFETY: no pointers but two that are null.
+    let moved = unsafe {
+        libc::splice(
+            from.as_raw_fd(),
+            no_offset,
+            to.as_raw_fd(),
+            no_offset,
+            most,
+            flags,
+        )
+    };
+    check(moved as i64).map(|moved| moved as usize)
+}
+
+/// A pipe that nobody else has: out of which is read, and into which is written. It does not block, and holds
+/// `size` bytes if it may (`F_SETPIPE_SZ`). `EMFILE`.
+pub fn private(size: libc::c_int) -> Result<(OwnedFd, OwnedFd), Errno> {
+    let (exit, entry) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+    let _ = enlarge(&entry, size);
+    Ok((exit, entry))
+}
+
+/// `F_SETPIPE_SZ`: `EPERM` for an unprivileged user with many such pipes, `EBUSY`, `EBADF` for what is no pipe.
+pub fn enlarge(pipe: &OwnedFd, size: libc::c_int) -> Result<(), Errno> {
+    fcntl(pipe, FcntlArg::F_SETPIPE_SZ(size)).map(drop)
 }

@@ -27,6 +27,10 @@ pub struct Request {
     pub auto_proceed: bool,
     /// Where it starts out from, before anything else; `None`: where the agent is.
     pub origin: Option<CString>,
+    /// So many bytes of each output may be passed on before more is granted; `None`: all.
+    pub credit: Option<u32>,
+    /// What ends the workload's output.
+    pub output: OutputEnd,
 }
 
 impl Request {
@@ -62,6 +66,39 @@ pub enum Directive {
     DevNull,
     /// A stream socket connected to this path.
     ConnectUnix(CString),
+    /// A pipe to the agent, or from it.
+    Pipe,
+    /// What this path names, opened with these flags of open(2).
+    File(CString, libc::c_int),
+    /// The same as the standard output; of the standard error alone.
+    Stdout,
+}
+
+/// What ends the output of a workload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputEnd {
+    /// The end of the main process. What is buffered by then still counts.
+    Exit,
+    /// The end of the last one that could write.
+    Eof,
+}
+
+/// Where output comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    Stdout,
+    Stderr,
+    Pty,
+}
+
+impl Source {
+    pub fn name(self) -> &'static str {
+        match self {
+            Source::Stdout => "stdout",
+            Source::Stderr => "stderr",
+            Source::Pty => "pty",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,13 +141,19 @@ pub enum Command {
     /// `None`: sizes that no terminal can have.
     PtyWinsize(Option<WindowSize>),
     PtyMaster,
+    Stdin(Vec<u8>),
+    CloseStdin,
+    /// So many more bytes of this output may be passed on.
+    Credit(Source, u32),
 }
 
 impl Command {
     /// How much it carries, beyond itself.
     pub fn bytes(&self) -> usize {
         match self {
-            Command::PtyIn(bytes) | Command::Step(Step::SeccompInstall(bytes)) => bytes.len(),
+            Command::PtyIn(bytes)
+            | Command::Stdin(bytes)
+            | Command::Step(Step::SeccompInstall(bytes)) => bytes.len(),
             _ => 0,
         }
     }
@@ -181,6 +224,8 @@ fn request_in(term: Term) -> Decoded<Request> {
     let mut causes = false;
     let mut auto_proceed = false;
     let mut origin = None;
+    let mut credit = None;
+    let mut output = OutputEnd::Exit;
     for (key, value) in options.map {
         match atom(&key).ok_or(Malformed)? {
             "argv" => argv = Some(strings(value)?),
@@ -202,6 +247,8 @@ fn request_in(term: Term) -> Decoded<Request> {
             "causes" => causes = boolean(&value)?,
             "auto_proceed" => auto_proceed = boolean(&value)?,
             "origin" => origin = Some(string(value)?),
+            "credit" => credit = Some(amount(&value).ok_or(Malformed)?),
+            "output" => output = output_end(&value)?,
             _ => {}
         }
     }
@@ -225,6 +272,8 @@ fn request_in(term: Term) -> Decoded<Request> {
         causes,
         auto_proceed,
         origin,
+        credit,
+        output,
     })
 }
 
@@ -276,6 +325,7 @@ fn known_command(term: &Term) -> Option<Command> {
             "proceed" => Some(Command::Proceed),
             "abort" => Some(Command::Abort),
             "pty_master" => Some(Command::PtyMaster),
+            "close_stdin" => Some(Command::CloseStdin),
             _ => None,
         };
     }
@@ -285,6 +335,8 @@ fn known_command(term: &Term) -> Option<Command> {
         ("signal", [number, to]) => Some(Command::Signal(integer(number)?, reach(to)?)),
         ("stop", [grace]) => Some(Command::Stop(unsigned(grace)?)),
         ("pty_in", [Term::Binary(bytes)]) => Some(Command::PtyIn(bytes.bytes.clone())),
+        ("stdin", [Term::Binary(bytes)]) => Some(Command::Stdin(bytes.bytes.clone())),
+        ("credit", [source, more]) => Some(Command::Credit(self::source(source)?, amount(more)?)),
         ("pty_winsize", [size]) => match elements(size)? {
             [rows, columns, x, y] => Some(Command::PtyWinsize(window_size([rows, columns, x, y])?)),
             _ => None,
@@ -339,6 +391,27 @@ fn reach(term: &Term) -> Option<Reach> {
     }
 }
 
+fn source(term: &Term) -> Option<Source> {
+    match atom(term)? {
+        "stdout" => Some(Source::Stdout),
+        "stderr" => Some(Source::Stderr),
+        "pty" => Some(Source::Pty),
+        _ => None,
+    }
+}
+
+fn amount(term: &Term) -> Option<u32> {
+    unsigned(term).and_then(|amount| u32::try_from(amount).ok())
+}
+
+fn output_end(term: &Term) -> Decoded<OutputEnd> {
+    match atom(term) {
+        Some("exit") => Ok(OutputEnd::Exit),
+        Some("eof") => Ok(OutputEnd::Eof),
+        _ => Err(Malformed),
+    }
+}
+
 fn stdio(value: Term) -> Decoded<Stdio> {
     match atom(&value) {
         Some("pty") => return Ok(Stdio::Pty),
@@ -361,7 +434,10 @@ fn stdio(value: Term) -> Decoded<Stdio> {
             Some("stderr") => 2,
             _ => return Err(Malformed),
         };
-        each[fd] = directive(value)?;
+        each[fd] = match atom(&value) {
+            Some("stdout") if fd == 2 => Directive::Stdout,
+            _ => directive(value)?,
+        };
     }
     Ok(Stdio::Each(each))
 }
@@ -370,14 +446,49 @@ fn directive(value: Term) -> Decoded<Directive> {
     match atom(&value) {
         Some("inherit") => return Ok(Directive::Inherit),
         Some("devnull") => return Ok(Directive::DevNull),
+        Some("pipe") => return Ok(Directive::Pipe),
         Some(_) => return Err(Malformed),
         None => {}
+    }
+    if let Some([_kind, _path, _modes]) = elements(&value) {
+        let [kind, path, modes] = tuple(value)?;
+        return match atom(&kind) {
+            Some("file") => Ok(Directive::File(string(path)?, open_flags(modes)?)),
+            _ => Err(Malformed),
+        };
     }
     let [kind, path] = tuple(value)?;
     match atom(&kind) {
         Some("connect_unix") => Ok(Directive::ConnectUnix(string(path)?)),
         _ => Err(Malformed),
     }
+}
+
+/// How a file is opened that is to be read, written, appended to, or must not be there.
+fn open_flags(modes: Term) -> Decoded<libc::c_int> {
+    let (mut read, mut write, mut append, mut exclusive) = (false, false, false, false);
+    for mode in list(modes)? {
+        match atom(&mode) {
+            Some("read") => read = true,
+            Some("write") => write = true,
+            Some("append") => append = true,
+            Some("exclusive") => exclusive = true,
+            _ => return Err(Malformed),
+        }
+    }
+    let access = match (read, write || append) {
+        (true, false) if !exclusive => return Ok(libc::O_RDONLY),
+        (true, true) => libc::O_RDWR,
+        (false, true) => libc::O_WRONLY,
+        _ => return Err(Malformed),
+    };
+    let more = [
+        (append, libc::O_APPEND),
+        (!read && !append, libc::O_TRUNC),
+        (exclusive, libc::O_EXCL),
+    ];
+    let more = more.iter().filter(|(wanted, _)| *wanted);
+    Ok(more.fold(access | libc::O_CREAT, |flags, (_, flag)| flags | flag))
 }
 
 fn namespace(term: &Term) -> Decoded<Namespace> {

@@ -1,6 +1,8 @@
 //! Events: what the agent tells the BEAM.
 
 use super::address::{self, Id};
+use super::decode::Source;
+use super::frame;
 use super::stage::Failure;
 use crate::sys::wait::Death;
 use eetf::{Atom, Binary, FixInteger, Map, Term, Tuple};
@@ -30,6 +32,8 @@ pub enum Event {
     /// With the death behind it only for a BEAM that asked for causes.
     Error(Failure, Option<Death>),
     Reply(u64, Reply),
+    /// This output has ended.
+    Eof(Source),
     /// The BEAM has hung up this session alone, and nothing is left of it.
     HungUp,
 }
@@ -51,6 +55,7 @@ impl Event {
             Event::Spawned(pid) => status("spawned", *pid),
             Event::Ready(pid) => status("ready", *pid),
             Event::Running => tuple([atom("status"), atom("running")]),
+            Event::Eof(source) => tuple([atom("eof"), atom(source.name())]),
             Event::HungUp => tuple([atom("status"), atom("hangup")]),
             Event::Aborted(pid) => status("aborted", *pid),
             Event::Exited(code) => status("exited", *code),
@@ -64,14 +69,25 @@ impl Event {
     }
 }
 
-/// Appends `{:pty_out, Bytes}` as a frame, without a term in between.
-pub fn append_pty_out(out: &mut Vec<u8>, id: Option<Id>, bytes: &[u8]) {
-    const HEAD: &[u8] = b"h\x02w\x07pty_outm";
+/// Appends `{:pty_out, Bytes}`, `{:stdout, Bytes}` or `{:stderr, Bytes}` as a frame, without a term in between.
+pub fn append_output(out: &mut Vec<u8>, id: Option<Id>, source: Source, bytes: &[u8]) {
+    append_output_head(out, id, source, bytes.len());
+    out.extend_from_slice(bytes);
+}
+
+/// The same, but for the bytes: so many have to follow.
+pub fn append_output_head(out: &mut Vec<u8>, id: Option<Id>, source: Source, length: usize) {
+    let head: &[u8] = match source {
+        Source::Pty => b"h\x02w\x07pty_outm",
+        Source::Stdout => b"h\x02w\x06stdoutm",
+        Source::Stderr => b"h\x02w\x06stderrm",
+    };
+    let start = out.len();
     address::append(out, id, |body| {
-        body.extend_from_slice(HEAD);
-        body.extend_from_slice(&(bytes.len() as u32).to_be_bytes());
-        body.extend_from_slice(bytes);
+        body.extend_from_slice(head);
+        body.extend_from_slice(&(length as u32).to_be_bytes());
     });
+    frame::lengthen(&mut out[start..], length);
 }
 
 fn answer(reply: &Reply) -> Term {

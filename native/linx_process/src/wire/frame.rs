@@ -71,6 +71,12 @@ pub fn append(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     out[start..start + HEADER].copy_from_slice(&length.to_be_bytes());
 }
 
+/// Announces more bytes behind the frame in `frame`.
+pub fn lengthen(frame: &mut [u8], more: usize) {
+    let length = (frame.len() - HEADER + more) as u32;
+    frame[..HEADER].copy_from_slice(&length.to_be_bytes());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,9 @@ pub mod screen;
 pub mod stage;
 
 pub use address::Id;
-pub use decode::{Call, Command, Directive, Inbound, Leftover, Reach, Request, Stdio, Step, Where};
+pub use decode::{
+    Call, Command, Directive, Inbound, Leftover, OutputEnd, Reach, Request, Source, Stdio, Step,
+    Where,
+};
 pub use encode::{Event, Reply};
 pub use stage::{Failure, Namespace, Stage};

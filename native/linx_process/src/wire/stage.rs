@@ -128,6 +128,7 @@ pub enum Stage {
     PtyIn,
     PtyWinsize,
     PtyMaster,
+    Stdin,
 }
 
 impl Stage {
@@ -137,7 +138,7 @@ impl Stage {
     }
 
     /// The stages without a namespace, in the order of their codes.
-    const PLAIN: [Stage; 39] = [
+    const PLAIN: [Stage; 40] = [
         Stage::MalformedRequest,
         Stage::RequestTooBig,
         Stage::CommandTooBig,
@@ -177,6 +178,7 @@ impl Stage {
         Stage::PtyIn,
         Stage::PtyWinsize,
         Stage::PtyMaster,
+        Stage::Stdin,
     ];
 
     /// All of them.
@@ -251,6 +253,7 @@ impl Stage {
             Stage::PtyIn => "pty_in",
             Stage::PtyWinsize => "pty_winsize",
             Stage::PtyMaster => "pty_master",
+            Stage::Stdin => "stdin",
         };
         name.to_string()
     }

@@ -3,7 +3,9 @@
 use super::*;
 
 const UNTIL_EXEC: [&str; 5] = ["launching", "starting", "parked", "stepping", "executing"];
-const FROM_EXEC_ON: [&str; 6] = ["running", "grace", "sweep", "draining", "ending", "over"];
+const FROM_EXEC_ON: [&str; 7] = [
+    "running", "trailing", "grace", "sweep", "draining", "ending", "over",
+];
 
 #[test]
 fn the_tables_of_the_document_are_those_of_the_code() {
@@ -47,13 +49,14 @@ fn compare(heading: &str, messages: &[&str], states: &[&str]) {
     );
 }
 
-const MESSAGES: [&str; 12] = [
+const MESSAGES: [&str; 13] = [
     ":proceed",
     ":abort",
     "{:stop, ms}",
     "a step",
     "{:signal, …}",
-    "{:pty_…}",
+    "{:pty_…}, {:stdin, …}, :close_stdin",
+    "{:credit, …}",
     "a term that is no command",
     "a frame that is no term",
     "a frame over the limit",
@@ -95,10 +98,13 @@ fn cell(message: &str, state: &str) -> String {
         "{:stop, ms}" => vec![call(9, Command::Stop(7))],
         "a step" => vec![call(9, Command::Step(step()))],
         "{:signal, …}" => vec![call(9, Command::Signal(15, Reach::Process))],
-        "{:pty_…}" => vec![
+        "{:credit, …}" => vec![call(9, Command::Credit(Source::Stdout, 1))],
+        "{:pty_…}, {:stdin, …}, :close_stdin" => vec![
             call(9, Command::PtyIn(vec![])),
             call(9, Command::PtyWinsize(None)),
             call(9, Command::PtyMaster),
+            call(9, Command::Stdin(vec![])),
+            call(9, Command::CloseStdin),
         ],
         "a term that is no command" => vec![Input::Frame(Inbound::Unknown(Some(9)))],
         "a frame that is no term" => vec![Input::Malformed],
@@ -146,6 +152,17 @@ fn in_state(state: &str, policy: Policy) -> Bench {
         }
         "executing" => leaving.executing(),
         "running" => leaving.running(),
+        "trailing" => {
+            let mut bench = bench(Policy {
+                speaks: true,
+                until_eof: true,
+                descendants: Leftover::Kill,
+                ..policy
+            })
+            .running();
+            assert_eq!(bench.feed(gone()), [Effect::AwaitOutput]);
+            bench
+        }
         "grace" => {
             let mut bench = killing.running();
             bench.feed(command(Command::Stop(500)));
@@ -159,7 +176,7 @@ fn in_state(state: &str, policy: Policy) -> Bench {
         }
         "draining" => {
             let pty = Policy {
-                pty: true,
+                speaks: true,
                 ..policy
             };
             let mut bench = bench(pty).running();
@@ -199,7 +216,9 @@ fn outcome(bench: &mut Bench, input: Input) -> String {
     if bench.session.signals.len() > signals {
         words.push("kept");
     }
-    words.extend(effects.iter().map(|effect| match effect {
+    // What is answered, or not heard of.
+    let quiet = |effect: &&Effect| !matches!(effect, Effect::AwaitOthers | Effect::Grant(..));
+    words.extend(effects.iter().filter(quiet).map(|effect| match effect {
         Effect::Emit(Event::Reply(9, Reply::Ok)) => "ok",
         Effect::Emit(Event::Reply(9, Reply::Error(failure))) if *failure == ENDED => "ended",
         Effect::Emit(Event::Reply(9, Reply::Error(failure))) if *failure == RUNNING => "running",
@@ -215,7 +234,9 @@ fn outcome(bench: &mut Bench, input: Input) -> String {
         Effect::Signal(15, Reach::Process, Some(9))
         | Effect::PtyWrite(_, Some(9))
         | Effect::PtyWinsize(None, Some(9))
-        | Effect::PtyMaster(Some(9)) => "done",
+        | Effect::PtyMaster(Some(9))
+        | Effect::StdinWrite(_, Some(9))
+        | Effect::StdinClose(Some(9)) => "done",
         other => panic!("{other:?}"),
     }));
     let mut cell = words.join(", ");
