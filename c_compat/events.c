@@ -73,7 +73,7 @@ static void heard_output(const struct sessions *sessions, struct session *sessio
                          struct event *event)
 {
     struct event *last = last_event(session);
-    if (last && last->is_pty_out) {
+    if (last && last->output == event->output) {
         text_add(&last->bytes, event->bytes.bytes, event->bytes.length);
         text_free(&event->bytes);
         text_free(&last->line);
@@ -81,7 +81,7 @@ static void heard_output(const struct sessions *sessions, struct session *sessio
         add_event(session, event);
         last = last_event(session);
     }
-    text_print(&last->line, "{:pty_out, ");
+    text_print(&last->line, "{:%s, ", last->output);
     if (last->bytes.length > LONG_OUTPUT)
         text_print(&last->line, "… %zu bytes", last->bytes.length);
     else
@@ -95,8 +95,8 @@ void session_hear(struct sessions *sessions, struct session *session, const char
 {
     struct event event = {.count = 1};
     long pid;
-    event.is_pty_out = term_is_pty_out(frame, length, &event.bytes);
-    if (event.is_pty_out) {
+    event.output = term_output(frame, length, &event.bytes);
+    if (event.output) {
         heard_output(sessions, session, &event);
         return;
     }
@@ -122,7 +122,7 @@ bool session_has_said(const struct session *session, const char *last_expected)
     if (session->event_count != session->expected_count)
         return session->event_count > session->expected_count;
     const struct event *last = last_event(session);
-    return last->is_pty_out ? last->line.length >= strlen(last_expected)
+    return last->output ? last->line.length >= strlen(last_expected)
                             : last->count >= line_count(last_expected);
 }
 

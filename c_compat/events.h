@@ -11,7 +11,7 @@ enum { MAX_SESSIONS = 16 };
 struct event {
     struct text line;
     int count; /* so many of them */
-    bool is_pty_out;
+    const char *output; /* the name of what has given the bytes, or NULL */
     struct text bytes;
 };
 

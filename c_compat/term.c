@@ -627,22 +627,32 @@ bool term_print(struct text *out, const char *frame, size_t length)
     return decode(frame, length, out, print_term);
 }
 
-static bool read_pty_out(struct printer *p)
+static bool read_output(struct printer *p)
 {
     int arity, size;
     char name[MAXATOMLEN_UTF8];
     if (ei_decode_tuple_header(p->frame, &p->at, &arity) < 0 || arity != 2 || !read_atom(p, name) ||
-        strcmp(name, "pty_out") != 0 || next_type(p, &size) != ERL_BINARY_EXT ||
-        size > p->length - p->at - 5)
+        next_type(p, &size) != ERL_BINARY_EXT || size > p->length - p->at - 5)
         return false;
+    text_add(p->out, name, strlen(name) + 1);
     text_add(p->out, p->frame + p->at + 5, (size_t)size);
     p->at += 5 + size;
     return true;
 }
 
-bool term_is_pty_out(const char *frame, size_t length, struct text *bytes)
+const char *term_output(const char *frame, size_t length, struct text *bytes)
 {
-    return decode(frame, length, bytes, read_pty_out);
+    static const char *const NAMES[] = {"pty_out", "stdout", "stderr"};
+    struct text out = {0};
+    const char *name = NULL;
+    if (decode(frame, length, &out, read_output))
+        for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++)
+            if (strcmp(NAMES[i], out.bytes) == 0)
+                name = NAMES[i];
+    if (name)
+        text_add(bytes, out.bytes + strlen(name) + 1, out.length - strlen(name) - 1);
+    text_free(&out);
+    return name;
 }
 
 static bool read_status(struct printer *p)

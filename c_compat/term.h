@@ -33,8 +33,9 @@ void term_write(ei_x_buff *out, const char *notation, const struct encoding *enc
 /* Prints a frame's term. False when libei cannot decode it, or not to its last byte. */
 bool term_print(struct text *out, const char *frame, size_t length);
 
-/* The bytes in {:pty_out, bytes}, of any frame. */
-bool term_is_pty_out(const char *frame, size_t length, struct text *bytes);
+/* The bytes in {:pty_out, bytes}, {:stdout, bytes} or {:stderr, bytes}, and which of these it is: always the same
+   pointer for the same name, NULL for any other frame. */
+const char *term_output(const char *frame, size_t length, struct text *bytes);
 
 /* The integer in {:status, :kind, integer}. */
 bool term_is_status(const char *frame, size_t length, const char *kind, long *value);

@@ -123,10 +123,10 @@ impl Output {
     /// Passes on what a terminal has, which the kernel gives in pieces of at most `read_at_once`.
     pub fn pass_on(&mut self, fd: BorrowedFd, read_at_once: usize, world: &mut World) {
         let mut piece = [0; PIECE];
-        let mut filled = 0;
+        let mut filled: usize = 0;
         let mut budget = TURN;
         while !self.quiet && budget > 0 && !world.outbox.is_full() {
-            let most = PIECE.min(filled + self.allowed());
+            let most = PIECE.min(filled.saturating_add(self.allowed()));
             if most == filled {
                 break;
             }

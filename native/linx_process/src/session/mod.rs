@@ -338,6 +338,11 @@ impl Session {
             | (Input::Expired, Phase::Executing | Phase::Running | Phase::Clearing) => {
                 self.sweep(out);
             }
+            // Those who go on writing may be nobody's that we know of.
+            (Input::Swept, Phase::Clearing)
+                if self.trailing
+                    && !self.sweeping
+                    && self.policy.descendants == Leftover::Leave => {}
             (Input::Swept, Phase::Clearing) => self.drain(out),
             (Input::Swept, Phase::Launching) if self.sweeping => self.finish(out),
             (Input::Stuck, _) if self.sweeping || self.ending.is_some() => self.give_up(out),
