@@ -186,6 +186,7 @@ defmodule Linx.Test.Terms do
       {:signal, signed32()},
       {:signal, signed32(), Type.elements([:process, :group, :tree])},
       {:stop, unsigned(64)},
+      {:stop, unsigned(64), signed32()},
       {:pty_in, Type.binary()},
       {:pty_winsize, {unsigned(17), unsigned(17), integer(), unsigned(16)}},
       {:cap_drop_bounding, unsigned(64)},

@@ -106,7 +106,10 @@ defmodule Linx.Test.WireModel do
         known(command, signed32?(number) and to in [:process, :group, :tree])
 
       {:stop, grace} ->
-        known(command, unsigned64?(grace))
+        known({:stop, grace, 15}, unsigned64?(grace))
+
+      {:stop, grace, signal} ->
+        known(command, unsigned64?(grace) and signed32?(signal))
 
       {:pty_in, bytes} ->
         known(command, is_binary(bytes))

@@ -15,6 +15,7 @@ defmodule Linx.Agent.Wire do
           | {:signal, 1..64}
           | {:signal, 1..64, :process | :group | :tree}
           | {:stop, grace_ms :: non_neg_integer}
+          | {:stop, grace_ms :: non_neg_integer, 1..64}
           | {:pty_in, binary}
           | {:pty_winsize, {rows :: 0..65535, cols :: 0..65535, 0..65535, 0..65535}}
           | :pty_master

@@ -137,7 +137,7 @@ fn command(command: Command) -> Term {
         Command::Abort => atom("abort"),
         Command::PtyMaster => atom("pty_master"),
         Command::Signal(number, to) => tuple([atom("signal"), integer(number), reach(to)]),
-        Command::Stop(grace) => tuple([atom("stop"), integer(grace)]),
+        Command::Stop(grace, signal) => tuple([atom("stop"), integer(grace), integer(signal)]),
         Command::PtyIn(bytes) => tuple([atom("pty_in"), binary(bytes)]),
         Command::Stdin(bytes) => tuple([atom("stdin"), binary(bytes)]),
         Command::CloseStdin => atom("close_stdin"),

@@ -127,7 +127,7 @@ fn command(u: &mut Unstructured) -> Result<Option<Command>> {
         2 => Command::Step(Step::CapSetAmbient(u.arbitrary()?)),
         3 => Command::Step(Step::SeccompInstall(u.arbitrary()?)),
         4 => Command::Signal(u.int_in_range(-1..=66)?, reach(u)?),
-        5 => Command::Stop(u.arbitrary()?),
+        5 => Command::Stop(u.arbitrary()?, u.int_in_range(-1..=66)?),
         6 => Command::PtyIn(u.arbitrary()?),
         7 => Command::PtyWinsize(None),
         8 => Command::PtyMaster,

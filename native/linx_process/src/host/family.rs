@@ -382,16 +382,16 @@ impl Family {
         }
     }
 
-    /// SIGTERM to everybody. Returns whether the main process can get it.
-    pub fn terminate(&mut self) -> bool {
+    /// `signal` to everybody. Returns whether the main process can get it.
+    pub fn terminate(&mut self, signal: libc::c_int) -> bool {
         self.with_main(|family| {
             if let (1, Some(main)) = (family.child_pid, &family.main) {
-                if !tree::handles_sigterm(main.pid) {
+                if !tree::gets(main.pid, signal) {
                     return false;
                 }
             }
             // A stopped process gets no signal but this one and SIGKILL.
-            for signal in [libc::SIGTERM, libc::SIGCONT] {
+            for signal in [signal, libc::SIGCONT] {
                 family.signal_tree(signal);
             }
             true

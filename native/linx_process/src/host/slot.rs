@@ -361,9 +361,9 @@ impl Slot {
                 });
                 world.answer(call, result);
             }
-            Effect::Terminate => {
+            Effect::Terminate(signal) => {
                 let family = self.family.as_mut()?;
-                return (!family.terminate()).then_some(Input::Deaf);
+                return (!family.terminate(signal)).then_some(Input::Deaf);
             }
             Effect::Timer(milliseconds) => {
                 // The least patient wins. What is too far away never comes.

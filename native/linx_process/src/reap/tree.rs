@@ -252,9 +252,12 @@ pub fn is_named(pid: libc::pid_t, name: &CStr) -> bool {
     comm.strip_suffix(b"\n") == Some(name.to_bytes())
 }
 
-/// Whether `pid` would get SIGTERM at all if it were pid 1 of its namespace:
-/// the kernel withholds from an init what it neither handles nor blocks.
-pub fn handles_sigterm(pid: libc::pid_t) -> bool {
+/// Whether `pid` would get `signal` at all if it were pid 1 of its namespace: the kernel withholds from an init
+/// what it neither handles nor blocks, but for these two, when they come from above.
+pub fn gets(pid: libc::pid_t, signal: libc::c_int) -> bool {
+    if [libc::SIGKILL, libc::SIGSTOP].contains(&signal) {
+        return true;
+    }
     let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else {
         return false;
     };
@@ -265,7 +268,7 @@ pub fn handles_sigterm(pid: libc::pid_t) -> bool {
                 .or(line.strip_prefix("SigBlk:"))
         })
         .filter_map(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .any(|mask| mask & (1 << (libc::SIGTERM - 1)) != 0)
+        .any(|mask| mask & (1 << (signal - 1)) != 0)
 }
 
 /// Whether somebody traces this process (ptrace(2)), who then hears of its end before its parent does.

@@ -86,7 +86,7 @@ pub enum Input {
     Execed,
     /// It has ended and been reaped; before exec it may have said why.
     Gone(Death, Option<Failure>),
-    /// It is pid 1 of its namespace and does not handle SIGTERM, which the kernel then withholds.
+    /// It is pid 1 of its namespace and does not handle the signal, which the kernel then withholds.
     Deaf,
     /// The timer has run out.
     Expired,
@@ -113,8 +113,8 @@ pub enum Effect {
     /// The main process has ended: `Swept` follows when nothing else is left.
     AwaitOthers,
     Signal(i32, Reach, Call),
-    /// SIGTERM to everybody; `Deaf` follows when that cannot work.
-    Terminate,
+    /// This signal to everybody; `Deaf` follows when that cannot work.
+    Terminate(i32),
     /// `Expired` follows after this many milliseconds, or sooner if that was asked for before.
     Timer(u64),
     PtyWrite(Vec<u8>, Call),
@@ -194,8 +194,8 @@ pub struct Session {
     signals: Vec<(i32, Reach)>,
     /// An abort that waits for the checkpoint.
     abort: bool,
-    /// SIGTERM has been asked for; before exec it waits.
-    stopping: bool,
+    /// The signal by which the workload is to end; before exec it waits.
+    stopping: Option<i32>,
 }
 
 impl Session {
@@ -212,7 +212,7 @@ impl Session {
             step: None,
             signals: Vec::new(),
             abort: false,
-            stopping: false,
+            stopping: None,
         }
     }
 
@@ -328,9 +328,7 @@ impl Session {
                 for (signal, reach) in std::mem::take(&mut self.signals) {
                     out.push(Effect::Signal(signal, reach, None));
                 }
-                if self.stopping {
-                    out.push(Effect::Terminate);
-                }
+                out.extend(self.stopping.map(Effect::Terminate));
             }
             (Input::Gone(death, failure), _) => self.gone(death, failure, out),
             (Input::Expired, Phase::Launching | Phase::Starting) => self.discard(out),
@@ -348,7 +346,7 @@ impl Session {
             (Input::Stuck, _) if self.sweeping || self.ending.is_some() => self.give_up(out),
             (Input::OutputEnded, Phase::Clearing) if self.trailing && !self.sweeping => {
                 self.trailing = false;
-                if !self.stopping || self.policy.descendants == Leftover::Leave {
+                if self.stopping.is_none() || self.policy.descendants == Leftover::Leave {
                     self.clear(out);
                 }
             }
@@ -362,45 +360,49 @@ impl Session {
             reply(call, Reply::Ok, out);
             return out.push(Effect::Grant(source, more));
         }
-        if let (Command::Stop(grace), Phase::Clearing, false) =
-            (&command, self.phase, self.sweeping)
-        {
-            reply(call, Reply::Ok, out);
-            if !std::mem::replace(&mut self.stopping, true) {
-                // What goes on writing has been left alone so far.
-                out.push(Effect::Terminate);
-            }
-            // What the workload has left may be stopped less patiently.
-            out.push(Effect::Timer(*grace));
-            if self.trailing && self.policy.descendants == Leftover::Kill {
-                out.push(Effect::AwaitOthers);
-            }
-            return;
-        }
         let ended = matches!(self.phase, Phase::Clearing | Phase::Draining | Phase::Over);
-        if ended || self.ending.is_some() {
+        // What the workload has left may be stopped less patiently.
+        let grace = self.phase == Phase::Clearing && !self.sweeping;
+        let shortens = grace && matches!(command, Command::Stop(..));
+        if (ended || self.ending.is_some()) && !shortens {
             return refuse(call, ENDED, out);
+        }
+        if let Command::Stop(_, signal) = command {
+            if let Err(failure) = valid_signal(signal) {
+                return refuse(call, failure, out);
+            }
         }
         match (command, self.phase) {
             (Command::Abort, Phase::Executing | Phase::Running) => refuse(call, RUNNING, out),
-            (Command::Stop(grace), Phase::Executing | Phase::Running) => {
+            (Command::Stop(grace, signal), Phase::Clearing) => {
                 reply(call, Reply::Ok, out);
-                self.stopping = true;
+                if self.stopping.replace(signal).is_none() {
+                    // What goes on writing has been left alone so far.
+                    out.push(Effect::Terminate(signal));
+                }
+                out.push(Effect::Timer(grace));
+                if self.trailing && self.policy.descendants == Leftover::Kill {
+                    out.push(Effect::AwaitOthers);
+                }
+            }
+            (Command::Stop(grace, signal), Phase::Executing | Phase::Running) => {
+                reply(call, Reply::Ok, out);
+                self.stopping = Some(signal);
                 if self.phase == Phase::Running {
-                    out.push(Effect::Terminate);
+                    out.push(Effect::Terminate(signal));
                 }
                 out.push(Effect::Timer(grace));
             }
-            (Command::Abort | Command::Stop(_), Phase::Parked) => {
+            (Command::Abort | Command::Stop(..), Phase::Parked) => {
                 reply(call, Reply::Ok, out);
                 self.discard(out);
             }
-            (command @ (Command::Abort | Command::Stop(_)), _) => {
+            (command @ (Command::Abort | Command::Stop(..)), _) => {
                 reply(call, Reply::Ok, out);
                 self.abort = true;
                 // A child that somebody has stopped never gets to the checkpoint.
                 out.push(Effect::Timer(match command {
-                    Command::Stop(grace) => grace,
+                    Command::Stop(grace, _) => grace,
                     _ => ABORT_PATIENCE,
                 }));
             }
@@ -561,7 +563,7 @@ impl Session {
             self.finish(out);
         } else if self.sweeping {
             self.sweep(out);
-        } else if self.policy.until_eof && !self.stopping {
+        } else if self.policy.until_eof && self.stopping.is_none() {
             self.trailing = true;
             out.push(Effect::AwaitOutput);
         } else {
@@ -573,8 +575,8 @@ impl Session {
     fn clear(&mut self, out: &mut Vec<Effect>) {
         if self.policy.descendants == Leftover::Leave {
             self.drain(out);
-        } else if self.stopping {
-            // They have got SIGTERM, too, and have what is left of the grace.
+        } else if self.stopping.is_some() {
+            // They have got the signal, too, and have what is left of the grace.
             out.push(Effect::AwaitOthers);
         } else {
             self.sweep(out);
@@ -619,7 +621,7 @@ fn perform(call: Call, command: Command, out: &mut Vec<Effect>) {
         Command::Proceed
         | Command::Abort
         | Command::Step(_)
-        | Command::Stop(_)
+        | Command::Stop(..)
         | Command::Credit(..) => return,
     });
 }

@@ -210,8 +210,8 @@ impl Model {
             | Input::StepRefused(_)
             | Input::Gone(..) => self.decide(),
             Input::Frame(Inbound::Unknown(_)) if self.is_before_proceed() => self.decide(),
-            Input::Frame(Inbound::Command(_, Command::Abort | Command::Stop(_)))
-                if !self.decided =>
+            Input::Frame(Inbound::Command(_, Command::Abort | Command::Stop(..)))
+                if !self.decided && !is_refused(input) =>
             {
                 if at_checkpoint {
                     self.decide();
@@ -244,8 +244,9 @@ impl Model {
             || (self.unstoppable && self.main == Main::Unborn);
         let stop = matches!(
             input,
-            Input::Frame(Inbound::Command(_, Command::Stop(_))) | Input::Expired
+            Input::Frame(Inbound::Command(_, Command::Stop(..))) | Input::Expired
         );
+        let stop = stop && !is_refused(input);
         self.doomed |= runs && stop;
     }
 
@@ -321,7 +322,7 @@ impl Model {
                 self.expect_main(&[Main::Running]);
                 self.answered(call);
             }
-            Effect::Terminate => self.expect_main(match self.policy.until_eof {
+            Effect::Terminate(_) => self.expect_main(match self.policy.until_eof {
                 true => &[Main::Running, Main::Gone],
                 false => &[Main::Running],
             }),
@@ -409,6 +410,16 @@ impl Model {
     }
 }
 
+/// A stop by what is no signal.
+fn is_refused(input: &Input) -> bool {
+    match input {
+        Input::Frame(Inbound::Command(_, Command::Stop(_, signal))) => {
+            valid_signal(*signal).is_err()
+        }
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -445,7 +456,8 @@ mod tests {
             Command::Abort,
             Command::Step(Step::CapSetAmbient(0)),
             Command::Signal(34, Reach::Process),
-            Command::Stop(1),
+            Command::Stop(1, 15),
+            Command::Stop(1, 0),
             Command::PtyMaster,
             Command::CloseStdin,
             Command::Credit(Source::Stdout, 1),

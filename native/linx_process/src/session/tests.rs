@@ -276,8 +276,8 @@ fn the_terminal_event_waits_for_the_sweep_and_for_the_pty() {
 fn stop_terminates_and_kills_when_the_grace_is_over() {
     let mut bench = bench(killing()).running();
     assert_eq!(
-        bench.feed(call(1, Command::Stop(500))),
-        [ok(1), Effect::Terminate, Effect::Timer(500)]
+        bench.feed(call(1, Command::Stop(500, 15))),
+        [ok(1), Effect::Terminate(15), Effect::Timer(500)]
     );
     assert_eq!(bench.feed(Input::Expired), [Effect::Sweep]);
     bench.feed(Input::Gone(Death::Signaled(9), None));
@@ -288,29 +288,70 @@ fn stop_terminates_and_kills_when_the_grace_is_over() {
 }
 
 #[test]
+fn a_stop_may_name_its_signal() {
+    let mut running = bench(killing()).running();
+    assert_eq!(
+        running.feed(call(1, Command::Stop(500, 2))),
+        [ok(1), Effect::Terminate(2), Effect::Timer(500)]
+    );
+    let mut executing = bench(killing()).executing();
+    executing.feed(command(Command::Stop(500, 15)));
+    executing.feed(command(Command::Stop(500, 1)));
+    assert_eq!(
+        executing.feed(Input::Execed),
+        [Effect::Emit(Event::Running), Effect::Terminate(1)]
+    );
+}
+
+#[test]
+fn a_stop_by_what_is_no_signal_changes_nothing() {
+    let no_signal = Stage::Signal.failed()(Errno::EINVAL);
+    let mut grace = bench(killing()).running();
+    grace.feed(command(Command::Stop(500, 15)));
+    grace.feed(Input::Gone(Death::Exited(0), None));
+    let benches = [
+        bench(killing()),
+        bench(killing()).parked(),
+        bench(killing()).executing(),
+        bench(killing()).running(),
+        grace,
+    ];
+    for mut bench in benches {
+        for number in [0, -1, 65] {
+            let refusal = [refused(1, no_signal)];
+            assert_eq!(bench.feed(call(1, Command::Stop(7, number))), refusal);
+            assert_eq!(bench.feed(command(Command::Stop(7, number))), []);
+        }
+    }
+}
+
+#[test]
 fn what_the_workload_leaves_has_the_rest_of_the_grace() {
     let mut quick = bench(killing()).running();
-    quick.feed(command(Command::Stop(500)));
+    quick.feed(command(Command::Stop(500, 15)));
     let gone = || Input::Gone(Death::Signaled(15), None);
     let ended = [Effect::Emit(Event::Signaled(15)), Effect::Finish(0)];
     assert_eq!(quick.feed(gone()), [Effect::AwaitOthers]);
     assert_eq!(quick.feed(Input::Swept), ended);
     let mut slow = bench(killing()).running();
-    slow.feed(command(Command::Stop(500)));
+    slow.feed(command(Command::Stop(500, 15)));
     slow.feed(gone());
     assert_eq!(
-        slow.feed(call(1, Command::Stop(0))),
+        slow.feed(call(1, Command::Stop(0, 15))),
         [ok(1), Effect::Timer(0)]
     );
     assert_eq!(slow.feed(Input::Expired), [Effect::Sweep]);
-    assert_eq!(slow.feed(call(2, Command::Stop(0))), [refused(2, ENDED)]);
+    assert_eq!(
+        slow.feed(call(2, Command::Stop(0, 15))),
+        [refused(2, ENDED)]
+    );
     assert_eq!(slow.feed(Input::Swept), ended);
 }
 
 #[test]
 fn stop_spares_the_grace_where_sigterm_cannot_work() {
     let mut bench = bench(killing()).running();
-    bench.feed(command(Command::Stop(500)));
+    bench.feed(command(Command::Stop(500, 15)));
     assert_eq!(bench.feed(Input::Deaf), [Effect::Sweep]);
 }
 
@@ -318,12 +359,12 @@ fn stop_spares_the_grace_where_sigterm_cannot_work() {
 fn stop_while_executing_waits_for_exec_but_not_for_ever() {
     let mut bench = bench(killing()).executing();
     assert_eq!(
-        bench.feed(command(Command::Stop(500))),
+        bench.feed(command(Command::Stop(500, 15))),
         [Effect::Timer(500)]
     );
     assert_eq!(
         bench.feed(Input::Execed),
-        [Effect::Emit(Event::Running), Effect::Terminate]
+        [Effect::Emit(Event::Running), Effect::Terminate(15)]
     );
     assert_eq!(bench.feed(Input::Expired), [Effect::Sweep]);
 }
@@ -331,7 +372,7 @@ fn stop_while_executing_waits_for_exec_but_not_for_ever() {
 #[test]
 fn stop_at_the_checkpoint_is_an_abort() {
     let mut bench = bench(killing()).parked();
-    assert_eq!(bench.feed(command(Command::Stop(500))), [Effect::Kill]);
+    assert_eq!(bench.feed(command(Command::Stop(500, 15))), [Effect::Kill]);
 }
 
 #[test]
@@ -395,7 +436,7 @@ fn an_unknown_command_ends_a_parked_session_and_not_a_running_one() {
 fn a_workload_that_cannot_be_killed_does_not_hold_up_the_session() {
     let stuck = Event::Error(Stage::Sweep.failed()(Errno::ETIMEDOUT), None);
     let mut alive = bench(killing()).running();
-    alive.feed(command(Command::Stop(0)));
+    alive.feed(command(Command::Stop(0, 15)));
     alive.feed(Input::Expired);
     assert_eq!(
         alive.feed(Input::Stuck),
@@ -430,7 +471,10 @@ fn a_child_that_never_gets_to_the_checkpoint_is_not_waited_for() {
     );
     let mut starting = bench(killing());
     starting.feed(Input::Spawned(PID));
-    assert_eq!(starting.feed(command(Command::Stop(9))), [Effect::Timer(9)]);
+    assert_eq!(
+        starting.feed(command(Command::Stop(9, 15))),
+        [Effect::Timer(9)]
+    );
     assert_eq!(starting.feed(Input::Expired), [Effect::Kill]);
     assert_eq!(
         starting.feed(Input::Gone(Death::Signaled(9), None)),
@@ -597,7 +641,7 @@ fn an_abort_that_comes_with_the_request_beats_auto_proceed() {
         auto_proceed: true,
         ..plain()
     };
-    for message in [Command::Abort, Command::Stop(9)] {
+    for message in [Command::Abort, Command::Stop(9, 15)] {
         let mut bench = bench(willing);
         bench.feed(command(message));
         assert!(!bench.session.is_released());

@@ -326,12 +326,14 @@ fn commands_are_read_as_documented() {
         ),
         ("{:signal, 10, :group}", Command::Signal(10, Reach::Group)),
         ("{:signal, 10, :tree}", Command::Signal(10, Reach::Tree)),
-        ("{:stop, 0}", Command::Stop(0)),
-        ("{:stop, 5000}", Command::Stop(5000)),
+        ("{:stop, 0}", Command::Stop(0, 15)),
+        ("{:stop, 5000}", Command::Stop(5000, 15)),
         (
             "{:stop, 18_446_744_073_709_551_615}",
-            Command::Stop(u64::MAX),
+            Command::Stop(u64::MAX, 15),
         ),
+        ("{:stop, 5000, 2}", Command::Stop(5000, 2)),
+        ("{:stop, 0, -1}", Command::Stop(0, -1)),
         (r#"{:pty_in, "ls\n"}"#, Command::PtyIn(b"ls\n".to_vec())),
         (r#"{:pty_in, ""}"#, Command::PtyIn(vec![])),
         (

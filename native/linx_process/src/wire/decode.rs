@@ -135,8 +135,8 @@ pub enum Command {
     Step(Step),
     /// The number may be out of range: it is checked where it is sent.
     Signal(i32, Reach),
-    /// SIGTERM, this many milliseconds of grace, SIGKILL.
-    Stop(u64),
+    /// This many milliseconds of grace, begun with a signal, whose number may be out of range; then SIGKILL.
+    Stop(u64, i32),
     PtyIn(Vec<u8>),
     /// `None`: sizes that no terminal can have.
     PtyWinsize(Option<WindowSize>),
@@ -333,7 +333,8 @@ fn known_command(term: &Term) -> Option<Command> {
     match (atom(name)?, arguments) {
         ("signal", [number]) => Some(Command::Signal(integer(number)?, Reach::Process)),
         ("signal", [number, to]) => Some(Command::Signal(integer(number)?, reach(to)?)),
-        ("stop", [grace]) => Some(Command::Stop(unsigned(grace)?)),
+        ("stop", [grace]) => Some(Command::Stop(unsigned(grace)?, libc::SIGTERM)),
+        ("stop", [grace, signal]) => Some(Command::Stop(unsigned(grace)?, integer(signal)?)),
         ("pty_in", [Term::Binary(bytes)]) => Some(Command::PtyIn(bytes.bytes.clone())),
         ("stdin", [Term::Binary(bytes)]) => Some(Command::Stdin(bytes.bytes.clone())),
         ("credit", [source, more]) => Some(Command::Credit(self::source(source)?, amount(more)?)),

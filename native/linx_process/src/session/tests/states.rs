@@ -52,7 +52,7 @@ fn compare(heading: &str, messages: &[&str], states: &[&str]) {
 const MESSAGES: [&str; 13] = [
     ":proceed",
     ":abort",
-    "{:stop, ms}",
+    "{:stop, …}",
     "a step",
     "{:signal, …}",
     "{:pty_…}, {:stdin, …}, :close_stdin",
@@ -95,7 +95,7 @@ fn cell(message: &str, state: &str) -> String {
     let inputs = match message {
         ":proceed" => vec![call(9, Command::Proceed)],
         ":abort" => vec![call(9, Command::Abort)],
-        "{:stop, ms}" => vec![call(9, Command::Stop(7))],
+        "{:stop, …}" => vec![call(9, Command::Stop(7, 15))],
         "a step" => vec![call(9, Command::Step(step()))],
         "{:signal, …}" => vec![call(9, Command::Signal(15, Reach::Process))],
         "{:credit, …}" => vec![call(9, Command::Credit(Source::Stdout, 1))],
@@ -165,7 +165,7 @@ fn in_state(state: &str, policy: Policy) -> Bench {
         }
         "grace" => {
             let mut bench = killing.running();
-            bench.feed(command(Command::Stop(500)));
+            bench.feed(command(Command::Stop(500, 15)));
             assert_eq!(bench.feed(gone()), [Effect::AwaitOthers]);
             bench
         }
@@ -229,7 +229,7 @@ fn outcome(bench: &mut Bench, input: Input) -> String {
         Effect::Proceed => "exec",
         Effect::Kill => "kill",
         Effect::Sweep => "sweep",
-        Effect::Terminate => "SIGTERM",
+        Effect::Terminate(15) => "SIGTERM",
         Effect::Timer(_) => "timer",
         Effect::Signal(15, Reach::Process, Some(9))
         | Effect::PtyWrite(_, Some(9))
