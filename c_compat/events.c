@@ -20,6 +20,26 @@ struct session *session_of(struct sessions *sessions, long id)
     return &sessions->all[sessions->count++];
 }
 
+/* Whether these are all the numbers that a usage has, and nothing else. */
+static bool is_usage(const char *text)
+{
+    static const char *const NUMBERS[] = {"utime",   "stime",   "maxrss", "minflt", "majflt",
+                                          "inblock", "oublock", "nvcsw",  "nivcsw"};
+    int separators = 0;
+    if (!starts_with(text, "{:usage, %{"))
+        return false;
+    for (size_t i = 0; i < sizeof NUMBERS / sizeof *NUMBERS; i++) {
+        char key[16];
+        int length = snprintf(key, sizeof key, "%s: ", NUMBERS[i]);
+        const char *found = strstr(text, key);
+        if (!found || !strchr("{ ", found[-1]) || strspn(found + length, "0123456789") == 0)
+            return false;
+    }
+    for (const char *c = text; *c; c++)
+        separators += *c == ',';
+    return separators == sizeof NUMBERS / sizeof *NUMBERS;
+}
+
 /* Numbers that are different each time. */
 static void normalise(struct text *line, pid_t child)
 {
@@ -32,6 +52,8 @@ static void normalise(struct text *line, pid_t child)
     } else if ((found = strstr(text, "%{fd: "))) {
         text_print(&out, "%.*s%%{fd: <fd>, os_pid: <pid>, slave: \"/dev/pts/<n>\"}}}",
                    (int)(found - text), text);
+    } else if (is_usage(text)) {
+        text_print(&out, "{:usage, <usage>}");
     } else {
         return;
     }

@@ -131,7 +131,12 @@ defmodule Linx.Test.Terms do
       no_new_privs: Type.boolean(),
       orphan: leftover(),
       descendants: leftover(),
-      causes: Type.boolean()
+      causes: Type.boolean(),
+      usage: Type.boolean(),
+      winsize: {unsigned(16), unsigned(16), unsigned(16), unsigned(16)},
+      uid: id(),
+      gid: id(),
+      groups: few(id())
     ]
 
     present = for {key, value} <- keys, do: often(key, {key, value})
@@ -145,6 +150,8 @@ defmodule Linx.Test.Terms do
 
   defp often(:argv, entry), do: Type.frequency([{20, entry}, {1, []}])
   defp often(_key, entry), do: Type.oneof([[], entry])
+
+  defp id, do: map(unsigned(32), &min(&1, 0xFFFF_FFFE))
 
   defp leftover, do: Type.elements([:kill, :leave])
 

@@ -18,6 +18,11 @@ defmodule Linx.Test.WireModel do
     orphan: :leave,
     descendants: :leave,
     causes: false,
+    usage: false,
+    winsize: nil,
+    uid: nil,
+    gid: nil,
+    groups: nil,
     auto_proceed: false,
     origin: nil
   }
@@ -32,12 +37,16 @@ defmodule Linx.Test.WireModel do
       end
 
     if understood.argv in [nil, []], do: throw(:malformed)
-    {mode, place(understood, mode)}
+    {mode, understood |> user() |> place(mode)}
   catch
     :malformed -> :malformed
   end
 
   def request(_term), do: :malformed
+
+  # Another user does not keep the agent's groups.
+  defp user(%{uid: nil, gid: nil} = request), do: request
+  defp user(request), do: %{request | groups: request.groups || []}
 
   defp place(request, :spawn), do: %{request | target: nil, namespaces: request.namespaces || []}
   defp place(%{target: nil}, :enter), do: throw(:malformed)
@@ -49,6 +58,16 @@ defmodule Linx.Test.WireModel do
   defp value(:target, pid), do: one_of(pid, 1..0x7FFF_FFFF)
   defp value(:namespaces, types), do: list(types, &one_of(&1, @namespaces))
   defp value(:stdio, stdio), do: stdio(stdio)
+  defp value(key, id) when key in [:uid, :gid], do: id(id)
+  defp value(:groups, ids), do: list(ids, &id/1)
+
+  defp value(:winsize, size) do
+    case is_tuple(size) and Tuple.to_list(size) do
+      [_, _, _, _] = cells -> cells |> Enum.map(&one_of(&1, 0..65_535)) |> List.to_tuple()
+      _other -> throw(:malformed)
+    end
+  end
+
   defp value(key, fate) when key in [:orphan, :descendants], do: one_of(fate, [:kill, :leave])
   defp value(_flag, flag), do: one_of(flag, [true, false])
 
@@ -71,6 +90,8 @@ defmodule Linx.Test.WireModel do
 
   defp directive({:connect_unix, path}), do: {:connect_unix, string(path)}
   defp directive(other), do: one_of(other, [:inherit, :devnull])
+
+  defp id(id), do: one_of(id, 0..0xFFFF_FFFE)
 
   defp string(list) when is_list(list) do
     string(:erlang.list_to_binary(list(list, &one_of(&1, 0..255))))

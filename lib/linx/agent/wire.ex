@@ -47,6 +47,7 @@ defmodule Linx.Agent.Wire do
           | :running
           | {:pty_out, binary}
           | {:reply, ref :: non_neg_integer, answer}
+          | {:usage, %{atom => non_neg_integer}}
           | {:ended, outcome}
 
   @request_keys [
@@ -55,7 +56,12 @@ defmodule Linx.Agent.Wire do
     :env,
     :namespaces,
     :stdio,
+    :winsize,
+    :uid,
+    :gid,
+    :groups,
     :cwd,
+    :usage,
     :no_new_privs,
     :orphan,
     :descendants,
@@ -109,6 +115,9 @@ defmodule Linx.Agent.Wire do
             :seccomp_no_new_privs,
             :seccomp_install,
             :stdio,
+            :setgroups,
+            :setgid,
+            :setuid,
             :chdir,
             :setrlimit,
             :death_signal,
@@ -141,6 +150,9 @@ defmodule Linx.Agent.Wire do
               :setns_time,
               :setns_pid
             ]
+
+  # Likewise.
+  @usage [:utime, :stime, :maxrss, :minflt, :majflt, :inblock, :oublock, :nvcsw, :nivcsw]
 
   @doc "Every stage at which the agent may say that something failed."
   @spec stages() :: [stage]
@@ -244,6 +256,11 @@ defmodule Linx.Agent.Wire do
 
   defp event({:reply, ref, answer}) when is_integer(ref) do
     if answer?(answer), do: {:ok, {:reply, ref, answer}}, else: :error
+  end
+
+  defp event({:usage, usage}) when is_map(usage) do
+    numbers? = Enum.all?(@usage, &match?(%{^&1 => n} when is_integer(n), usage))
+    if numbers?, do: {:ok, {:usage, usage}}, else: :error
   end
 
   defp event({:status, :exited, code}) when is_integer(code), do: {:ok, {:ended, {:exited, code}}}

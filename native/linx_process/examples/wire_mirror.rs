@@ -78,11 +78,16 @@ fn request(request: Request) -> Term {
         ("argv", strings(request.argv)),
         ("env", option(request.env, strings)),
         ("stdio", stdio(request.stdio)),
+        ("winsize", option(request.winsize, window_size)),
         ("cwd", option(request.cwd, string)),
         ("no_new_privs", boolean(request.no_new_privs)),
+        ("uid", option(request.credentials.uid, integer)),
+        ("gid", option(request.credentials.gid, integer)),
+        ("groups", option(request.credentials.groups, ids)),
         ("orphan", leftover(request.orphan)),
         ("descendants", leftover(request.descendants)),
         ("causes", boolean(request.causes)),
+        ("usage", boolean(request.usage)),
         ("auto_proceed", boolean(request.auto_proceed)),
         ("origin", option(request.origin, string)),
         ("credit", option(request.credit, integer)),
@@ -114,6 +119,10 @@ fn stdio(stdio: Stdio) -> Term {
             Directive::Stdout => atom("stdout"),
         })),
     }
+}
+
+fn ids(ids: Vec<u32>) -> Term {
+    list(ids.into_iter().map(integer))
 }
 
 fn leftover(leftover: Leftover) -> Term {

@@ -138,13 +138,13 @@ impl Watch {
             // The ends that were the main process's.
             let _ = keep_only(self.bell, [None; 5]);
         }
-        while let Ok((pid, death)) = wait::await_ended() {
+        while let Ok((pid, death, usage)) = wait::await_ended() {
             if pid != main {
                 wait::reap_pid(pid);
                 continue;
             }
             // Before it is reaped, so that its pid is still its own as long as the agent uses it.
-            self.report.bury(death);
+            self.report.bury(death, usage);
             wait::reap_pid(pid);
             if wait::peek() == Children::None {
                 // Our own end says so.

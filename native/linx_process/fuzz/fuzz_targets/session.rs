@@ -4,7 +4,7 @@
 use arbitrary::{Result, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use linx_process::session::model::Model;
-use linx_process::session::{Death, Input, Policy};
+use linx_process::session::{Death, Input, Policy, Usage};
 use linx_process::wire::frame::{Reader, TooBig};
 use linx_process::wire::{decode, Command, Inbound, Leftover, Reach, Source, Stage, Step};
 
@@ -13,8 +13,8 @@ fuzz_target!(|input: &[u8]| {
 });
 
 fn run(u: &mut Unstructured) -> Result<()> {
-    let [kill, sweep, causes, speaks, possible, auto_proceed, hosted, until_eof, ..] =
-        bits(u.arbitrary()?);
+    let [kill, sweep, causes, speaks, possible, auto_proceed, hosted, usage] = bits(u.arbitrary()?);
+    let until_eof: bool = u.arbitrary()?;
     let leftover = |kill| {
         if kill {
             Leftover::Kill
@@ -26,6 +26,7 @@ fn run(u: &mut Unstructured) -> Result<()> {
         orphan: leftover(kill),
         descendants: leftover(sweep),
         causes,
+        usage,
         speaks,
         until_eof,
         auto_proceed,
@@ -74,7 +75,7 @@ fn bits(byte: u8) -> [bool; 8] {
 }
 
 fn input(u: &mut Unstructured) -> Result<Input> {
-    let failure = Stage::from_code(u.int_in_range(1..=39)?)
+    let failure = Stage::from_code(u.int_in_range(1..=42)?)
         .unwrap_or(Stage::Fork)
         .failed()(nix::errno::Errno::EPERM);
     Ok(match u.int_in_range(0..=20)? {
@@ -105,12 +106,13 @@ fn input(u: &mut Unstructured) -> Result<Input> {
         }
         18 => Input::Expired,
         19 => Input::Swept,
-        _ => match u.int_in_range(0..=5)? {
+        _ => match u.int_in_range(0..=6)? {
             0 => Input::Drained,
             1 => Input::OutputEnded,
             2 => Input::Stuck,
             3 => Input::Released,
             4 => Input::Congested,
+            5 => Input::Used(Usage(u.arbitrary()?)),
             _ => Input::Deaf,
         },
     })

@@ -15,7 +15,7 @@ use crate::confine::seccomp;
 use crate::sys::exec::{exit, Program};
 use crate::sys::process::{self, Limit};
 use crate::sys::{fds, signals, socket, tty};
-use crate::wire::{Directive, Failure, Stage, Stdio};
+use crate::wire::{Credentials, Directive, Failure, Stage, Stdio};
 use nix::errno::Errno;
 use order::{Order, Word};
 use page::Report;
@@ -32,6 +32,7 @@ pub struct Plan {
     pub standard: [Option<RawFd>; 3],
     pub cwd: Option<CString>,
     pub no_new_privs: bool,
+    pub credentials: Credentials,
     /// Whether the child is to be killed when its parent dies.
     pub dies_with_parent: bool,
     /// `RLIMIT_NOFILE` as the workload is to have it, if the agent has another.
@@ -117,7 +118,9 @@ fn execute(plan: &Plan, filters: Filters) -> Infallible {
 }
 
 fn configure(plan: &Plan, filters: Filters) -> Result<(), Failure> {
+    // As the agent, which may open more; all that follows is done as the workload's user.
     stdio(plan).map_err(Stage::Stdio.failed())?;
+    become_user(plan)?;
     if let Some(cwd) = &plan.cwd {
         process::change_directory(cwd).map_err(Stage::Chdir.failed())?;
     }
@@ -141,6 +144,28 @@ fn configure(plan: &Plan, filters: Filters) -> Result<(), Failure> {
         .iter()
         .try_for_each(seccomp::install)
         .map_err(Stage::SeccompInstall.failed())
+}
+
+fn become_user(plan: &Plan) -> Result<(), Failure> {
+    let Credentials { uid, gid, groups } = &plan.credentials;
+    if let Some(uid) = uid {
+        // As login(1) does with a terminal: it could not open its own otherwise (/dev/stderr). If one is not to be had,
+        // it is not.
+        for fd in plan.standard.iter().flatten() {
+            let _ = fds::give(*fd, *uid);
+        }
+    }
+    // The user last: with it goes the right to do any of this.
+    if let Some(groups) = groups {
+        process::set_groups(groups).map_err(Stage::SetGroups.failed())?;
+    }
+    if let Some(gid) = gid {
+        process::set_gid(*gid).map_err(Stage::SetGid.failed())?;
+    }
+    if let Some(uid) = uid {
+        process::set_uid(*uid).map_err(Stage::SetUid.failed())?;
+    }
+    Ok(())
 }
 
 fn stdio(plan: &Plan) -> Result<(), Errno> {

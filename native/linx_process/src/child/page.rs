@@ -2,7 +2,7 @@
 //! failure that kept them from coming further. Storing it takes no system call that a filter could deny.
 
 use crate::sys::block::{Block, Cells, Stack};
-use crate::sys::wait::Death;
+use crate::sys::wait::{Death, Usage};
 use crate::wire::{Failure, Stage};
 use nix::errno::Errno;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -24,6 +24,8 @@ const GONE: usize = 6;
 const NUMBER: usize = 7;
 const OTHERS: usize = 8;
 const VERDICT: usize = 9;
+/// The first of those for what was used, two for each number: the low half, then the high one.
+const USAGE: usize = 10;
 
 /// In `GONE`: how it ended, with what in `NUMBER`.
 const EXITED: i32 = 1;
@@ -97,7 +99,11 @@ impl Report {
     }
 
     /// The main process has ended, and is about to be reaped.
-    pub fn bury(self, death: Death) {
+    pub fn bury(self, death: Death, usage: Usage) {
+        for (cell, number) in (USAGE..).step_by(2).zip(usage.0) {
+            self.set(cell, number as i32);
+            self.set(cell + 1, (number >> 32) as i32);
+        }
         let (how, number) = match death {
             Death::Exited(code) => (EXITED, code),
             Death::Signaled(signal) => (SIGNALED, signal),
@@ -112,6 +118,15 @@ impl Report {
             SIGNALED => Some(Death::Signaled(self.get(NUMBER))),
             _ => None,
         }
+    }
+
+    /// What a main process that has been buried had used.
+    pub fn usage(self) -> Usage {
+        let half = |cell| u64::from(self.get(cell) as u32);
+        Usage(std::array::from_fn(|n| {
+            let cell = USAGE + 2 * n;
+            half(cell) | half(cell + 1) << 32
+        }))
     }
 
     /// Where a filter's rehearsal leaves what came of it.
@@ -163,8 +178,10 @@ mod tests {
             (report.subreaper(), report.main(), report.passed()),
             (Some(7), Some(8), Some(1))
         );
+        let usage = Usage(std::array::from_fn(|n| (n as u64) << 31 | 0x8000_0000));
         for death in [Death::Exited(0), Death::Exited(255), Death::Signaled(64)] {
-            report.bury(death);
+            report.bury(death, usage);
+            assert_eq!(report.usage(), usage);
             assert_eq!((report.has_execed(), report.death()), (true, Some(death)));
         }
     }

@@ -266,6 +266,7 @@ impl Family {
         if let Some(main) = self.main.take() {
             self.forget(Part::Main, &main.pidfd, world);
         }
+        inputs.push(Input::Used(self.report.usage()));
         inputs.push(Input::Gone(death, self.report.failure()));
     }
 

@@ -70,6 +70,7 @@ impl Slot {
             causes: request.causes,
             speaks: speaks(&request.stdio),
             until_eof: request.output == OutputEnd::Eof,
+            usage: request.usage,
             auto_proceed: request.auto_proceed,
             hosted,
         };

@@ -15,7 +15,9 @@ use crate::sys::clone::{self, Child, Lent};
 use crate::sys::exec::Program;
 use crate::sys::fds;
 use crate::sys::process::Limit;
-use crate::wire::{Directive, Failure, Id, Leftover, Namespace, Request, Stage, Stdio, Where};
+use crate::wire::{
+    Credentials, Directive, Failure, Id, Leftover, Namespace, Request, Stage, Stdio, Where,
+};
 use nix::fcntl::{fcntl, FcntlArg, OFlag};
 use nix::sys::socket::{socketpair, AddressFamily, SockFlag, SockType};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -138,6 +140,10 @@ fn launch_with(
     match &request.stdio {
         Stdio::Pty => {
             let (pty, slave) = Pty::open().map_err(own_means)?;
+            if let Some(size) = request.winsize {
+                let set = pty.set_window_size(size);
+                set.map_err(Stage::PtSetup.failed()).map_err(own_means)?;
+            }
             ends.pty = Some(pty);
             standard = [Some(pass(slave)); 3];
         }
@@ -176,6 +182,7 @@ fn launch_with(
             standard,
             cwd: request.cwd,
             no_new_privs: request.no_new_privs,
+            credentials: request.credentials,
             dies_with_parent: request.orphan == Leftover::Kill,
             open_files: means.open_files,
             channel,
@@ -198,7 +205,9 @@ fn launch_with(
                 .fold(0, |flags, namespace| flags | namespace.clone_flag() as u64);
             // The kernel gives a time namespace to a memory of its own only, where clone(2) has to do.
             let timed = namespaces.contains(&Namespace::Time);
-            job.in_our_memory = channel.is_none() && !timed && means.lends_memory;
+            // Nor shall a process of another user have the agent's.
+            let ours = job.main.credentials == Credentials::default();
+            job.in_our_memory = channel.is_none() && !timed && ours && means.lends_memory;
             let job = Lent::new(job);
             clone::beside(page.stack(), few, subreaper::run, &job)
                 .map(|child| (Launching::Subreaper(child), job, false))

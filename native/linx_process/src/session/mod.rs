@@ -25,7 +25,7 @@ pub mod model;
 mod tests;
 
 pub use crate::sys::tty::WindowSize;
-pub use crate::sys::wait::Death;
+pub use crate::sys::wait::{Death, Usage};
 
 use crate::wire::{
     Call, Command, Event, Failure, Inbound, Leftover, Reach, Reply, Source, Stage, Step,
@@ -43,6 +43,8 @@ pub struct Policy {
     pub speaks: bool,
     /// Whether the session goes on after the main process until its output is at its end.
     pub until_eof: bool,
+    /// The BEAM is told what the main process has used.
+    pub usage: bool,
     /// The checkpoint is left without a word from the BEAM.
     pub auto_proceed: bool,
     /// The session is one of many on its channel.
@@ -84,6 +86,8 @@ pub enum Input {
     StepRefused(Failure),
     /// It executes the program.
     Execed,
+    /// It has used this much; `Gone` follows.
+    Used(Usage),
     /// It has ended and been reaped; before exec it may have said why.
     Gone(Death, Option<Failure>),
     /// It is pid 1 of its namespace and does not handle the signal, which the kernel then withholds.
@@ -178,6 +182,8 @@ pub struct Session {
     phase: Phase,
     /// Decided before the main process is gone: by an abort, a hang-up or a broken frame.
     ending: Option<Ending>,
+    /// What the BEAM is told directly before that.
+    usage: Option<Usage>,
     /// Whether all that the session started is being killed.
     sweeping: bool,
     /// Whether the main process has ended and the output has not.
@@ -204,6 +210,7 @@ impl Session {
             policy,
             phase: Phase::Launching,
             ending: None,
+            usage: None,
             sweeping: false,
             trailing: false,
             passing: false,
@@ -330,6 +337,7 @@ impl Session {
                 }
                 out.extend(self.stopping.map(Effect::Terminate));
             }
+            (Input::Used(usage), _) => self.usage = Some(usage).filter(|_| self.policy.usage),
             (Input::Gone(death, failure), _) => self.gone(death, failure, out),
             (Input::Expired, Phase::Launching | Phase::Starting) => self.discard(out),
             (Input::Deaf, Phase::Running)
@@ -602,7 +610,14 @@ impl Session {
         if let Some(Ending { event, code }) = self.ending.take() {
             // The number has to be free again, also when nobody is told how it went.
             let event = event.or(self.policy.hosted.then_some(Event::HungUp));
-            out.extend(event.map(Effect::Emit));
+            if let Some(event) = event {
+                out.extend(
+                    self.usage
+                        .take()
+                        .map(|usage| Effect::Emit(Event::Usage(usage))),
+                );
+                out.push(Effect::Emit(event));
+            }
             out.push(Effect::Finish(code));
         }
     }

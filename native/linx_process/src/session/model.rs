@@ -30,6 +30,8 @@ pub struct Model {
     timer: bool,
     drain: bool,
     output: bool,
+    /// What the main process has used is known, and its end is told next.
+    used: bool,
     /// What the workload has started has to be dead before the session ends.
     left: bool,
     /// The main process does not die of SIGKILL.
@@ -59,6 +61,7 @@ pub struct Model {
     said_running: bool,
     proceeded: bool,
     drained: bool,
+    said_usage: bool,
     terminal_events: usize,
     finished: bool,
 }
@@ -75,6 +78,7 @@ impl Model {
             timer: false,
             drain: false,
             output: false,
+            used: false,
             left: false,
             stuck: false,
             listening: true,
@@ -92,6 +96,7 @@ impl Model {
             said_running: false,
             proceeded: false,
             drained: false,
+            said_usage: false,
             terminal_events: 0,
             finished: false,
         }
@@ -102,6 +107,8 @@ impl Model {
     pub fn is_possible(&self, input: &Input) -> bool {
         match input {
             _ if self.finished => false,
+            _ if self.used && self.is_alive() => matches!(input, Input::Gone(..)),
+            Input::Used(_) => self.is_alive(),
             Input::Frame(_) | Input::Malformed | Input::TooBig => self.listening,
             Input::Congested => self.listening && self.policy.hosted,
             // The guardian's death is one, too.
@@ -159,7 +166,9 @@ impl Model {
         for _ in 0..16 {
             let input = match self {
                 _ if self.finished => return,
-                _ if self.killed && self.is_alive() => Input::Gone(Death::Signaled(9), None),
+                _ if (self.killed || self.used) && self.is_alive() => {
+                    Input::Gone(Death::Signaled(9), None)
+                }
                 _ if self.sweep && self.unstoppable && self.main == Main::Unborn => {
                     Input::LaunchFailed(malformed(), exit_code::CLONE)
                 }
@@ -269,6 +278,7 @@ impl Model {
                 self.main = Main::Parked;
             }
             Input::Execed => self.main = Main::Running,
+            Input::Used(_) => self.used = true,
             Input::Gone(..) => {
                 self.left |= self.said_running && self.policy.descendants == Leftover::Kill;
                 self.main = Main::Gone;
@@ -355,21 +365,26 @@ impl Model {
 
     fn hear(&mut self, event: Event) {
         assert_eq!(self.terminal_events, 0, "behind the last one: {event:?}");
-        let (first_time, in_order) = match event {
-            Event::Reply(reference, _) => return self.answered(Some(reference)),
-            Event::Spawned(_) => (&mut self.said_spawned, true),
-            Event::Ready(_) => (&mut self.said_ready, self.said_spawned),
-            Event::Running => (&mut self.said_running, self.proceeded),
-            // Not the session's to tell.
-            Event::Eof(source) => panic!("{source:?}"),
+        let is_last = matches!(
+            event,
             Event::Aborted(_)
-            | Event::Exited(_)
-            | Event::Signaled(_)
-            | Event::Error(..)
-            | Event::HungUp => {
+                | Event::Exited(_)
+                | Event::Signaled(_)
+                | Event::Error(..)
+                | Event::HungUp
+        );
+        assert!(is_last || !self.said_usage, "behind the usage: {event:?}");
+        let (first_time, in_order) = match event {
+            _ if is_last => {
                 self.terminal_events += 1;
                 return;
             }
+            Event::Reply(reference, _) => return self.answered(Some(reference)),
+            Event::Usage(_) => (&mut self.said_usage, self.policy.usage),
+            Event::Spawned(_) => (&mut self.said_spawned, true),
+            Event::Ready(_) => (&mut self.said_ready, self.said_spawned),
+            Event::Running => (&mut self.said_running, self.proceeded),
+            other => panic!("{other:?}"),
         };
         assert!(
             !std::mem::replace(first_time, true) && in_order,
@@ -383,6 +398,8 @@ impl Model {
             assert!(self.doomed);
             let heard = !self.silent || self.policy.hosted;
             assert_eq!(self.terminal_events, usize::from(heard), "{self:?}");
+            let asked = self.policy.usage && self.used;
+            assert_eq!(self.said_usage, asked && heard, "{self:?}");
             assert!(!self.is_alive() || self.stuck, "left alive: {self:?}");
             assert!(!self.left, "left behind: {self:?}");
             let audible = self.policy.speaks && self.said_running;
@@ -441,6 +458,7 @@ mod tests {
                     causes: speaks,
                     speaks,
                     until_eof: speaks && hosted,
+                    usage: speaks,
                     auto_proceed: hosted,
                     hosted,
                 }
@@ -480,6 +498,7 @@ mod tests {
             Input::StepDone,
             Input::StepRefused(failure),
             Input::Execed,
+            Input::Used(Usage([7; 9])),
             Input::Gone(Death::Exited(0), None),
             Input::Gone(Death::Signaled(9), Some(failure)),
             Input::Deaf,

@@ -21,6 +21,7 @@ fn plain() -> Policy {
         causes: false,
         speaks: false,
         until_eof: false,
+        usage: false,
         auto_proceed: false,
         hosted: false,
     }
@@ -270,6 +271,31 @@ fn the_terminal_event_waits_for_the_sweep_and_for_the_pty() {
         bench.feed(Input::Drained),
         [Effect::Emit(Event::Signaled(15)), Effect::Finish(0)]
     );
+}
+
+#[test]
+fn what_was_used_is_told_directly_before_the_terminal_event() {
+    let used = Usage([7; 9]);
+    let told = Effect::Emit(Event::Usage(used));
+    let asking = || Policy {
+        usage: true,
+        ..killing()
+    };
+    let gone = || Input::Gone(Death::Exited(0), None);
+    let mut ended = bench(asking()).running();
+    assert_eq!(ended.feed(Input::Used(used)), []);
+    assert_eq!(ended.feed(gone()), [Effect::Sweep]);
+    let exited = Effect::Emit(Event::Exited(0));
+    let over = Effect::Finish(0);
+    assert_eq!(ended.feed(Input::Swept), [told, exited, over]);
+
+    let mut unasked = bench(killing()).parked();
+    unasked.feed(Input::Used(used));
+    assert_eq!(unasked.feed(gone()).len(), 2);
+    let mut unheard = bench(asking()).parked();
+    unheard.feed(Input::Hangup);
+    unheard.feed(Input::Used(used));
+    assert_eq!(unheard.feed(gone()), [Effect::Finish(1)]);
 }
 
 #[test]

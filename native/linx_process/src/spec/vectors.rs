@@ -2,12 +2,12 @@
 
 use super::{vectors, Vector};
 use crate::sys::tty::WindowSize;
-use crate::sys::wait::Death;
+use crate::sys::wait::{Death, Usage};
 use crate::wire::decode::{addressed, command, request, Addressed};
 use crate::wire::screen::Malformed;
 use crate::wire::{
-    address, encode, Command, Directive, Event, Failure, Id, Inbound, Leftover, Namespace,
-    OutputEnd, Reach, Reply, Request, Source, Stage, Stdio, Step, Where,
+    address, encode, Command, Credentials, Directive, Event, Failure, Id, Inbound, Leftover,
+    Namespace, OutputEnd, Reach, Reply, Request, Source, Stage, Stdio, Step, Where,
 };
 use nix::errno::Errno;
 use std::collections::BTreeMap;
@@ -42,11 +42,14 @@ fn plain() -> Request {
         argv: vec![c("/bin/true")],
         env: None,
         stdio: each(Directive::Inherit),
+        winsize: None,
         cwd: None,
         no_new_privs: false,
+        credentials: Credentials::default(),
         orphan: Leftover::Leave,
         descendants: Leftover::Leave,
         causes: false,
+        usage: false,
         auto_proceed: false,
         origin: None,
         credit: None,
@@ -64,6 +67,22 @@ fn files(flags: [libc::c_int; 3]) -> Stdio {
         [("/a", a), ("/b", b), ("/c", c)]
             .map(|(path, flags)| Directive::File(self::c(path), flags)),
     )
+}
+
+fn size(rows: u16, columns: u16) -> WindowSize {
+    WindowSize {
+        rows,
+        columns,
+        x_pixels: 0,
+        y_pixels: 0,
+    }
+}
+
+fn of_user(uid: Option<u32>, gid: Option<u32>, groups: Option<Vec<u32>>) -> Request {
+    Request {
+        credentials: Credentials { uid, gid, groups },
+        ..plain()
+    }
 }
 
 #[test]
@@ -273,6 +292,44 @@ fn requests_are_read_as_documented() {
             },
         ),
         (
+            r#"{:spawn, %{argv: ["/bin/true"], usage: true}}"#,
+            Request {
+                usage: true,
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], usage: false}}"#,
+            plain(),
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], stdio: :pty, winsize: {24, 80, 0, 65535}}}"#,
+            Request {
+                stdio: Stdio::Pty,
+                winsize: Some(WindowSize {
+                    y_pixels: 65_535,
+                    ..size(24, 80)
+                }),
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], uid: 1000, gid: 100, groups: [100, 4]}}"#,
+            of_user(Some(1000), Some(100), Some(vec![100, 4])),
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], uid: 0}}"#,
+            of_user(Some(0), None, Some(vec![])),
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], gid: 4_294_967_294}}"#,
+            of_user(None, Some(u32::MAX - 1), Some(vec![])),
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], groups: []}}"#,
+            of_user(None, None, Some(vec![])),
+        ),
+        (
             r#"{:enter, %{argv: ["/bin/true"], target: 4242}}"#,
             Request {
                 place: Where::Of {
@@ -307,12 +364,6 @@ fn requests_are_read_as_documented() {
 
 #[test]
 fn commands_are_read_as_documented() {
-    let size = |rows, columns| WindowSize {
-        rows,
-        columns,
-        x_pixels: 0,
-        y_pixels: 0,
-    };
     let allow_all = vec![6, 0, 0, 0, 0, 0, 255, 127];
     let plain = [
         (":proceed", Command::Proceed),
@@ -458,6 +509,10 @@ fn events_are_written_as_documented() {
             refused(7, Errno::ENOTTY, Stage::PtyIn),
         ),
         (
+            "{:usage,\n %{\n   inblock: 8,\n   majflt: 0,\n   maxrss: 4_294_967_296,\n   minflt: 70,\n   nivcsw: 256,\n   nvcsw: 2,\n   oublock: 0,\n   stime: 20,\n   utime: 1_500_000\n }}",
+            Event::Usage(Usage([1_500_000, 20, 1 << 32, 70, 0, 8, 0, 2, 256])),
+        ),
+        (
             r#"{:reply, 7, {:ok, %{fd: 9, os_pid: 4241, slave: "/dev/pts/0"}}}"#,
             Event::Reply(
                 7,
@@ -504,10 +559,12 @@ fn events_are_written_as_documented() {
         assert_eq!(header, (vector.bytes.len() as u32).to_be_bytes());
         match written {
             // The pairs of a map stand in no particular order.
-            Written::Event(Event::Reply(_, Reply::PtyMaster { .. })) => assert_eq!(
-                eetf::Term::decode(body).unwrap(),
-                eetf::Term::decode(vector.bytes.as_slice()).unwrap()
-            ),
+            Written::Event(Event::Usage(_) | Event::Reply(_, Reply::PtyMaster { .. })) => {
+                assert_eq!(
+                    eetf::Term::decode(body).unwrap(),
+                    eetf::Term::decode(vector.bytes.as_slice()).unwrap()
+                )
+            }
             _ => assert_eq!(body, vector.bytes, "{}", vector.text),
         }
     }

@@ -13,7 +13,7 @@ const SIZE: usize = 32 << 10;
 const SLAB: usize = 64;
 /// So many free blocks keep the memory they have taken.
 const WARM: usize = 64;
-const CELLS: usize = 16;
+const CELLS: usize = 32;
 
 /// The integers of a block, zero at first.
 pub type Cells = [AtomicI32; CELLS];

@@ -105,6 +105,19 @@ pub fn open(path: &CStr, flags: libc::c_int) -> Result<RawFd, Errno> {
     unsafe { call(libc::SYS_openat, arguments) }.map(|fd| fd as RawFd)
 }
 
+/// `fchown(2)` to another user; the group stays. `EPERM`, `EINVAL`.
+pub fn give(fd: RawFd, uid: libc::uid_t) -> Result<(), Errno> {
+    let same_group = libc::gid_t::MAX;
+    // SAFETY: integers only.
+    unsafe {
+        call(
+            libc::SYS_fchown,
+            [fd as usize, uid as usize, same_group as usize],
+        )
+    }
+    .map(drop)
+}
+
 /// `dup3(2)` onto one of the standard descriptors, which thereby survives exec.
 pub fn duplicate_onto(fd: RawFd, standard: RawFd) -> Result<(), Errno> {
     // SAFETY: integers only; 0..=2 belong to nobody in the child.

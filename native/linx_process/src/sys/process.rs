@@ -41,6 +41,32 @@ pub fn change_directory(path: &CStr) -> Result<(), Errno> {
     unsafe { call(libc::SYS_chdir, [path.as_ptr() as usize]) }.map(drop)
 }
 
+/// `setgroups(2)`: `EPERM` without `CAP_SETGID`, or where the user namespace denies it. Whoever has no groups may
+/// have none all the same.
+pub fn set_groups(groups: &[libc::gid_t]) -> Result<(), Errno> {
+    let arguments = [groups.len(), groups.as_ptr() as usize];
+    // SAFETY: reads so many groups.
+    let result = unsafe { call(libc::SYS_setgroups, arguments) }.map(drop);
+    if result == Err(Errno::EPERM) && groups.is_empty() {
+        // SAFETY: asks for no more than their number.
+        let number = unsafe { call(libc::SYS_getgroups, [0, 0]) };
+        return if number == Ok(0) { Ok(()) } else { result };
+    }
+    result
+}
+
+/// `setresgid(2)`, all three: `EPERM`, `EINVAL` for one that the user namespace does not map.
+pub fn set_gid(gid: libc::gid_t) -> Result<(), Errno> {
+    // SAFETY: integers only.
+    unsafe { call(libc::SYS_setresgid, [gid as usize; 3]) }.map(drop)
+}
+
+/// `setresuid(2)`, all three: `EPERM`, `EINVAL` for one that the user namespace does not map, `EAGAIN`.
+pub fn set_uid(uid: libc::uid_t) -> Result<(), Errno> {
+    // SAFETY: integers only.
+    unsafe { call(libc::SYS_setresuid, [uid as usize; 3]) }.map(drop)
+}
+
 /// `prctl(PR_SET_NAME)`.
 pub fn set_name(name: &CStr) -> Result<(), Errno> {
     prctl(libc::PR_SET_NAME, name.as_ptr() as usize)

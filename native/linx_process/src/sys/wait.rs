@@ -11,6 +11,35 @@ pub enum Death {
     Signaled(i32),
 }
 
+/// What a process has used, and the children it has waited for: `getrusage(2)`, in the order of
+/// [`NAMES`](Usage::NAMES). Times are in microseconds, `maxrss` is in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage(pub [u64; 9]);
+
+impl Usage {
+    /// What it counts, as the fields of `struct rusage` are called.
+    pub const NAMES: [&'static str; 9] = [
+        "utime", "stime", "maxrss", "minflt", "majflt", "inblock", "oublock", "nvcsw", "nivcsw",
+    ];
+
+    fn of(rusage: &libc::rusage) -> Self {
+        let microseconds = |time: libc::timeval| time.tv_sec * 1_000_000 + time.tv_usec;
+        let numbers = [
+            microseconds(rusage.ru_utime),
+            microseconds(rusage.ru_stime),
+            // In KiB.
+            rusage.ru_maxrss << 10,
+            rusage.ru_minflt,
+            rusage.ru_majflt,
+            rusage.ru_inblock,
+            rusage.ru_oublock,
+            rusage.ru_nvcsw,
+            rusage.ru_nivcsw,
+        ];
+        Usage(numbers.map(|number| number as u64))
+    }
+}
+
 /// What [`peek`] found among all children.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Children {
@@ -34,7 +63,7 @@ const ALL: libc::c_int = libc::__WALL;
 
 /// Reaps the child behind `pidfd` if it has ended. `ECHILD` when it is not, or no longer, our child.
 pub fn reap(pidfd: BorrowedFd) -> Result<Option<Death>, Errno> {
-    let info = waitid(
+    let (info, _) = waitid(
         libc::P_PIDFD,
         pidfd.as_raw_fd(),
         libc::WEXITED | libc::WNOHANG | ALL,
@@ -52,7 +81,7 @@ pub fn has_execed(pid: libc::pid_t) -> bool {
 
 /// The pid of a child that has been stopped, once for each stop.
 pub fn stopped() -> Option<libc::pid_t> {
-    let info = waitid(libc::P_ALL, 0, libc::WSTOPPED | libc::WNOHANG | ALL).ok()?;
+    let (info, _) = waitid(libc::P_ALL, 0, libc::WSTOPPED | libc::WNOHANG | ALL).ok()?;
     Some(pid(&info)).filter(|pid| *pid != 0)
 }
 
@@ -61,7 +90,7 @@ pub fn peek() -> Children {
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | ALL;
     match waitid(libc::P_ALL, 0, options) {
         Err(_) => Children::None,
-        Ok(info) => match pid(&info) {
+        Ok((info, _)) => match pid(&info) {
             0 => Children::Alive,
             dead => Children::Dead(dead),
         },
@@ -85,20 +114,22 @@ pub fn await_change() -> Result<(libc::pid_t, Change), Errno> {
         match waitid(libc::P_ALL, 0, libc::WEXITED | libc::WSTOPPED | ALL) {
             Err(Errno::EINTR) => continue,
             Err(errno) => return Err(errno),
-            Ok(info) if info.si_code == libc::CLD_STOPPED => {
+            Ok((info, _)) if info.si_code == libc::CLD_STOPPED => {
                 return Ok((pid(&info), Change::Stopped));
             }
-            Ok(info) => return Ok((pid(&info), Change::Ended(how(&info)))),
+            Ok((info, _)) => return Ok((pid(&info), Change::Ended(how(&info)))),
         }
     }
 }
 
 /// Blocks until any child has ended, and leaves it to be reaped. `ECHILD` when there is none.
-pub fn await_ended() -> Result<(libc::pid_t, Death), Errno> {
+pub fn await_ended() -> Result<(libc::pid_t, Death, Usage), Errno> {
     loop {
         match waitid(libc::P_ALL, 0, libc::WEXITED | libc::WNOWAIT | ALL) {
             Err(Errno::EINTR) => continue,
-            result => return result.map(|info| (pid(&info), how(&info))),
+            result => {
+                return result.map(|(info, usage)| (pid(&info), how(&info), Usage::of(&usage)))
+            }
         }
     }
 }
@@ -113,14 +144,19 @@ fn waitid(
     kind: libc::idtype_t,
     id: libc::c_int,
     options: libc::c_int,
-) -> Result<libc::siginfo_t, Errno> {
-    // SAFETY: an all-zero siginfo is valid, and waitid writes only into it.
+) -> Result<(libc::siginfo_t, libc::rusage), Errno> {
+    // SAFETY: all zeroes are a valid siginfo and a valid rusage, and waitid writes only into them.
     unsafe {
         let mut info: libc::siginfo_t = std::mem::zeroed();
-        let address = std::ptr::from_mut(&mut info) as usize;
-        let arguments = [kind as usize, id as usize, address, options as usize, 0];
+        let mut usage: libc::rusage = std::mem::zeroed();
+        let [info_address, usage_address] = [
+            std::ptr::from_mut(&mut info) as usize,
+            std::ptr::from_mut(&mut usage) as usize,
+        ];
+        let (kind, id, options) = (kind as usize, id as usize, options as usize);
+        let arguments = [kind, id, info_address, options, usage_address];
         call(libc::SYS_waitid, arguments)?;
-        Ok(info)
+        Ok((info, usage))
     }
 }
 

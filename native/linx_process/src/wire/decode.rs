@@ -15,14 +15,19 @@ pub struct Request {
     /// `None`: the agent's own environment.
     pub env: Option<Vec<CString>>,
     pub stdio: Stdio,
+    /// Of the PTY from the start, if there is one.
+    pub winsize: Option<WindowSize>,
     pub cwd: Option<CString>,
     pub no_new_privs: bool,
+    pub credentials: Credentials,
     /// The workload's fate when the BEAM or the agent is gone.
     pub orphan: Leftover,
     /// The fate of what the workload leaves behind when it ends.
     pub descendants: Leftover,
     /// Whether the BEAM understands the death behind an error.
     pub causes: bool,
+    /// Whether the BEAM is to be told what the workload has used.
+    pub usage: bool,
     /// Whether the workload goes on from the checkpoint without being told.
     pub auto_proceed: bool,
     /// Where it starts out from, before anything else; `None`: where the agent is.
@@ -38,6 +43,15 @@ impl Request {
     pub fn inherits_orphans(&self) -> bool {
         [self.orphan, self.descendants].contains(&Leftover::Kill)
     }
+}
+
+/// Whose process the workload is to be; `None`: as the agent.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Credentials {
+    pub uid: Option<libc::uid_t>,
+    pub gid: Option<libc::gid_t>,
+    /// Never `None` when one of the others is not: another user shall not keep the agent's groups.
+    pub groups: Option<Vec<libc::gid_t>>,
 }
 
 /// The namespaces a workload is born in.
@@ -217,11 +231,14 @@ fn request_in(term: Term) -> Decoded<Request> {
     let mut namespaces = None;
     let mut target = None;
     let mut stdio = Stdio::Each([const { Directive::Inherit }; 3]);
+    let mut winsize = None;
     let mut cwd = None;
     let mut no_new_privs = false;
+    let mut credentials = Credentials::default();
     let mut orphan = Leftover::Leave;
     let mut descendants = Leftover::Leave;
     let mut causes = false;
+    let mut usage = false;
     let mut auto_proceed = false;
     let mut origin = None;
     let mut credit = None;
@@ -240,17 +257,25 @@ fn request_in(term: Term) -> Decoded<Request> {
             }
             "target" => target = Some(integer(&value).filter(|pid| *pid > 0).ok_or(Malformed)?),
             "stdio" => stdio = self::stdio(value)?,
+            "winsize" => winsize = Some(window_size(&value).flatten().ok_or(Malformed)?),
             "cwd" => cwd = Some(string(value)?),
             "no_new_privs" => no_new_privs = boolean(&value)?,
+            "uid" => credentials.uid = Some(id(&value)?),
+            "gid" => credentials.gid = Some(id(&value)?),
+            "groups" => credentials.groups = Some(ids(value)?),
             "orphan" => orphan = leftover(&value)?,
             "descendants" => descendants = leftover(&value)?,
             "causes" => causes = boolean(&value)?,
+            "usage" => usage = boolean(&value)?,
             "auto_proceed" => auto_proceed = boolean(&value)?,
             "origin" => origin = Some(string(value)?),
             "credit" => credit = Some(amount(&value).ok_or(Malformed)?),
             "output" => output = output_end(&value)?,
             _ => {}
         }
+    }
+    if credentials.uid.or(credentials.gid).is_some() {
+        credentials.groups.get_or_insert_default();
     }
     let place = match atom(&mode) {
         Some("spawn") => Where::Fresh(namespaces.unwrap_or_default()),
@@ -265,11 +290,14 @@ fn request_in(term: Term) -> Decoded<Request> {
         argv: argv.filter(|argv| !argv.is_empty()).ok_or(Malformed)?,
         env,
         stdio,
+        winsize,
         cwd,
         no_new_privs,
+        credentials,
         orphan,
         descendants,
         causes,
+        usage,
         auto_proceed,
         origin,
         credit,
@@ -338,10 +366,7 @@ fn known_command(term: &Term) -> Option<Command> {
         ("pty_in", [Term::Binary(bytes)]) => Some(Command::PtyIn(bytes.bytes.clone())),
         ("stdin", [Term::Binary(bytes)]) => Some(Command::Stdin(bytes.bytes.clone())),
         ("credit", [source, more]) => Some(Command::Credit(self::source(source)?, amount(more)?)),
-        ("pty_winsize", [size]) => match elements(size)? {
-            [rows, columns, x, y] => Some(Command::PtyWinsize(window_size([rows, columns, x, y])?)),
-            _ => None,
-        },
+        ("pty_winsize", [size]) => Some(Command::PtyWinsize(window_size(size)?)),
         ("cap_drop_bounding", [mask]) => {
             Some(Command::Step(Step::CapDropBounding(unsigned(mask)?)))
         }
@@ -361,7 +386,8 @@ fn known_command(term: &Term) -> Option<Command> {
 }
 
 /// Four integers; `Some(None)` when they are integers but not a size.
-fn window_size(cells: [&Term; 4]) -> Option<Option<WindowSize>> {
+fn window_size(term: &Term) -> Option<Option<WindowSize>> {
+    let cells: &[Term; 4] = elements(term)?.try_into().ok()?;
     let mut sizes = [Some(0); 4];
     for (size, cell) in sizes.iter_mut().zip(cells) {
         *size = match cell {
@@ -494,6 +520,20 @@ fn open_flags(modes: Term) -> Decoded<libc::c_int> {
 
 fn namespace(term: &Term) -> Decoded<Namespace> {
     atom(term).and_then(Namespace::from_name).ok_or(Malformed)
+}
+
+/// A user's or group's number. The greatest of 32 bits means "none" to the kernel.
+fn id(term: &Term) -> Decoded<u32> {
+    let id = unsigned(term).and_then(|number| u32::try_from(number).ok());
+    id.filter(|id| *id != u32::MAX).ok_or(Malformed)
+}
+
+/// A list of them. The BEAM writes one of small numbers as it writes a string.
+fn ids(value: Term) -> Decoded<Vec<u32>> {
+    match value {
+        Term::ByteList(list) => Ok(list.bytes.into_iter().map(u32::from).collect()),
+        value => list(value)?.iter().map(id).collect(),
+    }
 }
 
 fn leftover(term: &Term) -> Decoded<Leftover> {

@@ -4,8 +4,9 @@ use super::address::{self, Id};
 use super::decode::Source;
 use super::frame;
 use super::stage::Failure;
-use crate::sys::wait::Death;
+use crate::sys::wait::{Death, Usage};
 use eetf::{Atom, Binary, FixInteger, Map, Term, Tuple};
+use std::collections::HashMap;
 
 /// The answer to `{:call, Ref, Command}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub enum Event {
     Reply(u64, Reply),
     /// This output has ended.
     Eof(Source),
+    /// What the workload has used; the terminal event follows.
+    Usage(Usage),
     /// The BEAM has hung up this session alone, and nothing is left of it.
     HungUp,
 }
@@ -65,6 +68,10 @@ impl Event {
             Event::Reply(reference, reply) => {
                 tuple([atom("reply"), unsigned(*reference), answer(reply)])
             }
+            Event::Usage(usage) => {
+                let numbers = usage.0.map(unsigned);
+                tuple([atom("usage"), map(Usage::NAMES.into_iter().zip(numbers))])
+            }
         }
     }
 }
@@ -95,15 +102,20 @@ fn answer(reply: &Reply) -> Term {
         Reply::Ok => atom("ok"),
         Reply::Error(failure) => error(failure, []),
         Reply::PtyMaster { os_pid, fd, slave } => {
-            let entry = |key, value| (atom(key), value);
-            let map = std::collections::HashMap::from([
-                entry("os_pid", int(*os_pid as i32)),
-                entry("fd", int(*fd)),
-                entry("slave", Term::from(Binary::from(slave.as_bytes().to_vec()))),
-            ]);
-            tuple([atom("ok"), Term::from(Map::from(map))])
+            let slave = Binary::from(slave.as_bytes().to_vec());
+            let entries = [
+                ("os_pid", int(*os_pid as i32)),
+                ("fd", int(*fd)),
+                ("slave", Term::from(slave)),
+            ];
+            tuple([atom("ok"), map(entries.into_iter())])
         }
     }
+}
+
+fn map<'a>(entries: impl Iterator<Item = (&'a str, Term)>) -> Term {
+    let entries: HashMap<_, _> = entries.map(|(key, value)| (atom(key), value)).collect();
+    Term::from(Map::from(entries))
 }
 
 fn cause(death: Death) -> Term {

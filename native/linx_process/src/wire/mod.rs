@@ -10,8 +10,8 @@ pub mod stage;
 
 pub use address::Id;
 pub use decode::{
-    Call, Command, Directive, Inbound, Leftover, OutputEnd, Reach, Request, Source, Stdio, Step,
-    Where,
+    Call, Command, Credentials, Directive, Inbound, Leftover, OutputEnd, Reach, Request, Source,
+    Stdio, Step, Where,
 };
 pub use encode::{Event, Reply};
 pub use stage::{Failure, Namespace, Stage};

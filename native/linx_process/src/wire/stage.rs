@@ -116,6 +116,9 @@ pub enum Stage {
     SeccompInstall,
     // The child, between proceed and exec.
     Stdio,
+    SetGroups,
+    SetGid,
+    SetUid,
     Chdir,
     Limits,
     DeathSignal,
@@ -138,7 +141,7 @@ impl Stage {
     }
 
     /// The stages without a namespace, in the order of their codes.
-    const PLAIN: [Stage; 40] = [
+    const PLAIN: [Stage; 43] = [
         Stage::MalformedRequest,
         Stage::RequestTooBig,
         Stage::CommandTooBig,
@@ -167,6 +170,9 @@ impl Stage {
         Stage::SeccompNoNewPrivs,
         Stage::SeccompInstall,
         Stage::Stdio,
+        Stage::SetGroups,
+        Stage::SetGid,
+        Stage::SetUid,
         Stage::Chdir,
         Stage::Limits,
         Stage::DeathSignal,
@@ -242,6 +248,9 @@ impl Stage {
             Stage::SeccompNoNewPrivs => "seccomp_no_new_privs",
             Stage::SeccompInstall => "seccomp_install",
             Stage::Stdio => "stdio",
+            Stage::SetGroups => "setgroups",
+            Stage::SetGid => "setgid",
+            Stage::SetUid => "setuid",
             Stage::Chdir => "chdir",
             Stage::Limits => "setrlimit",
             Stage::DeathSignal => "death_signal",
