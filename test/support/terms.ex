@@ -128,6 +128,7 @@ defmodule Linx.Test.Terms do
       namespaces: few(Type.elements(@namespaces)),
       target: map(unsigned(31), &max(&1, 1)),
       stdio: stdio(),
+      files: few({string(), Type.binary(), unsigned(12)}),
       no_new_privs: Type.boolean(),
       orphan: leftover(),
       descendants: leftover(),

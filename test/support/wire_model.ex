@@ -14,6 +14,7 @@ defmodule Linx.Test.WireModel do
     env: nil,
     stdio: {:inherit, :inherit, :inherit},
     cwd: nil,
+    files: [],
     no_new_privs: false,
     orphan: :leave,
     descendants: :leave,
@@ -59,6 +60,7 @@ defmodule Linx.Test.WireModel do
   defp value(:namespaces, types), do: list(types, &one_of(&1, @namespaces))
   defp value(:stdio, stdio), do: stdio(stdio)
   defp value(key, id) when key in [:uid, :gid], do: id(id)
+  defp value(:files, files), do: list(files, &file/1)
   defp value(:groups, ids), do: list(ids, &id/1)
 
   defp value(:winsize, size) do
@@ -90,6 +92,11 @@ defmodule Linx.Test.WireModel do
 
   defp directive({:connect_unix, path}), do: {:connect_unix, string(path)}
   defp directive(other), do: one_of(other, [:inherit, :devnull])
+
+  defp file({path, data, mode}) when is_binary(data),
+    do: {string(path), data, one_of(mode, 0..0o7777)}
+
+  defp file(_other), do: throw(:malformed)
 
   defp id(id), do: one_of(id, 0..0xFFFF_FFFE)
 

@@ -17,7 +17,7 @@ use linx_process::session::{Death, WindowSize};
 use linx_process::wire::frame::{self, Reader};
 use linx_process::wire::{
     decode, encode, Call, Command, Directive, Event, Failure, Inbound, Leftover, Namespace,
-    OutputEnd, Reach, Reply, Request, Source, Stage, Stdio, Step, Where,
+    OutputEnd, Reach, Reply, Request, Source, Stage, StagedFile, Stdio, Step, Where,
 };
 use nix::errno::Errno;
 use std::collections::HashMap;
@@ -80,6 +80,7 @@ fn request(request: Request) -> Term {
         ("stdio", stdio(request.stdio)),
         ("winsize", option(request.winsize, window_size)),
         ("cwd", option(request.cwd, string)),
+        ("files", list(request.files.into_iter().map(file))),
         ("no_new_privs", boolean(request.no_new_privs)),
         ("uid", option(request.credentials.uid, integer)),
         ("gid", option(request.credentials.gid, integer)),
@@ -119,6 +120,10 @@ fn stdio(stdio: Stdio) -> Term {
             Directive::Stdout => atom("stdout"),
         })),
     }
+}
+
+fn file(file: StagedFile) -> Term {
+    tuple([string(file.path), binary(file.data), integer(file.mode)])
 }
 
 fn ids(ids: Vec<u32>) -> Term {

@@ -75,7 +75,7 @@ fn bits(byte: u8) -> [bool; 8] {
 }
 
 fn input(u: &mut Unstructured) -> Result<Input> {
-    let failure = Stage::from_code(u.int_in_range(1..=42)?)
+    let failure = Stage::from_code(u.int_in_range(1..=43)?)
         .unwrap_or(Stage::Fork)
         .failed()(nix::errno::Errno::EPERM);
     Ok(match u.int_in_range(0..=20)? {

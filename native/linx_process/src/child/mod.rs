@@ -7,6 +7,7 @@
 //! It may be in the agent's own memory, beside it, so nothing here allocates or uses the C library: neither
 //! would expect two processes in one memory. A copy is not better off, as the agent went on while it was made.
 
+mod files;
 pub mod order;
 pub mod page;
 mod steps;
@@ -16,6 +17,7 @@ use crate::sys::exec::{exit, Program};
 use crate::sys::process::{self, Limit};
 use crate::sys::{fds, signals, socket, tty};
 use crate::wire::{Credentials, Directive, Failure, Stage, Stdio};
+pub use files::Staged;
 use nix::errno::Errno;
 use order::{Order, Word};
 use page::Report;
@@ -31,6 +33,7 @@ pub struct Plan {
     /// What has been opened for them already: the PTY slave, or ends of pipes.
     pub standard: [Option<RawFd>; 3],
     pub cwd: Option<CString>,
+    pub files: Vec<Staged>,
     pub no_new_privs: bool,
     pub credentials: Credentials,
     /// Whether the child is to be killed when its parent dies.
@@ -124,6 +127,9 @@ fn configure(plan: &Plan, filters: Filters) -> Result<(), Failure> {
     if let Some(cwd) = &plan.cwd {
         process::change_directory(cwd).map_err(Stage::Chdir.failed())?;
     }
+    let mut files = plan.files.iter();
+    let written = files.try_for_each(Staged::write);
+    written.map_err(Stage::StageFile.failed())?;
     if let Some(limit) = plan.open_files {
         process::limit_open_files(limit).map_err(Stage::Limits.failed())?;
     }

@@ -398,7 +398,7 @@ impl<'a> Host<'a> {
         };
         let known = self.has_session(id);
         let input = match decode::addressed(&frame) {
-            Addressed::Request(Ok(request)) if !known => return self.requested(id, request),
+            Addressed::Request(Ok(request)) if !known => return self.requested(id, *request),
             Addressed::Request(_) => Input::Malformed,
             Addressed::Command(inbound) => inbound.map_or(Input::Malformed, Input::Frame),
             Addressed::Hangup => Input::Hangup,

@@ -4,7 +4,7 @@
 mod enter;
 
 use crate::child::page::Page;
-use crate::child::Plan;
+use crate::child::{Plan, Staged};
 use crate::host::pipes::Ends;
 use crate::session::exit_code;
 use crate::stdio::pipe;
@@ -181,6 +181,7 @@ fn launch_with(
             stdio: request.stdio,
             standard,
             cwd: request.cwd,
+            files: request.files.into_iter().map(Staged::new).collect(),
             no_new_privs: request.no_new_privs,
             credentials: request.credentials,
             dies_with_parent: request.orphan == Leftover::Kill,

@@ -7,7 +7,7 @@ use crate::wire::decode::{addressed, command, request, Addressed};
 use crate::wire::screen::Malformed;
 use crate::wire::{
     address, encode, Command, Credentials, Directive, Event, Failure, Id, Inbound, Leftover,
-    Namespace, OutputEnd, Reach, Reply, Request, Source, Stage, Stdio, Step, Where,
+    Namespace, OutputEnd, Reach, Reply, Request, Source, Stage, StagedFile, Stdio, Step, Where,
 };
 use nix::errno::Errno;
 use std::collections::BTreeMap;
@@ -44,6 +44,7 @@ fn plain() -> Request {
         stdio: each(Directive::Inherit),
         winsize: None,
         cwd: None,
+        files: vec![],
         no_new_privs: false,
         credentials: Credentials::default(),
         orphan: Leftover::Leave,
@@ -328,6 +329,28 @@ fn requests_are_read_as_documented() {
         (
             r#"{:spawn, %{argv: ["/bin/true"], groups: []}}"#,
             of_user(None, None, Some(vec![])),
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], files: [{"/etc/motd", "hi\n", 420}, {~c"a", <<0>>, 0}]}}"#,
+            Request {
+                files: vec![
+                    StagedFile {
+                        path: c("/etc/motd"),
+                        data: b"hi\n".to_vec(),
+                        mode: 0o644,
+                    },
+                    StagedFile {
+                        path: c("a"),
+                        data: vec![0],
+                        mode: 0,
+                    },
+                ],
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], files: []}}"#,
+            plain(),
         ),
         (
             r#"{:enter, %{argv: ["/bin/true"], target: 4242}}"#,
@@ -620,11 +643,11 @@ fn what_is_said_to_a_host_is_read_as_documented() {
     let expected = vec![
         (
             r#"{0, {:spawn, %{argv: ["/bin/true"], auto_proceed: true, orphan: :kill, descendants: :kill, causes: true}}}"#,
-            (0, Addressed::Request(Ok(spawn))),
+            (0, Addressed::Request(Ok(Box::new(spawn)))),
         ),
         (
             r#"{1, {:enter, %{argv: ["/bin/true"], target: 4242}}}"#,
-            (1, Addressed::Request(Ok(enter))),
+            (1, Addressed::Request(Ok(Box::new(enter)))),
         ),
         (
             "{1, {:spawn, %{}}}",

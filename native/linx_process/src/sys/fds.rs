@@ -86,8 +86,7 @@ fn close_each(first: libc::c_uint, last: libc::c_uint) -> Result<(), Errno> {
     let limit = process::open_files()?.soft;
     let last = last.min(libc::c_uint::try_from(limit).unwrap_or(libc::c_uint::MAX));
     for fd in first..=last {
-        // SAFETY: as above.
-        let _ = unsafe { call(libc::SYS_close, [fd as usize]) };
+        close_one(fd as RawFd);
     }
     Ok(())
 }
@@ -103,6 +102,55 @@ pub fn open(path: &CStr, flags: libc::c_int) -> Result<RawFd, Errno> {
     ];
     // SAFETY: reads a C string.
     unsafe { call(libc::SYS_openat, arguments) }.map(|fd| fd as RawFd)
+}
+
+/// `openat(2)` of a new file to write to, close-on-exec, for nobody else yet: `EEXIST`, also for a symbolic link.
+pub fn create(path: &CStr) -> Result<RawFd, Errno> {
+    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    let path = path.as_ptr() as usize;
+    let arguments = [libc::AT_FDCWD as usize, path, flags as usize, 0o600];
+    // SAFETY: reads a C string.
+    unsafe { call(libc::SYS_openat, arguments) }.map(|fd| fd as RawFd)
+}
+
+/// `write(2)` until nothing is left: `ENOSPC`, `EDQUOT`, `EFBIG`, …
+pub fn write_all(fd: RawFd, mut bytes: &[u8]) -> Result<(), Errno> {
+    while !bytes.is_empty() {
+        match super::socket::write(fd, bytes) {
+            Ok(0) => return Err(Errno::EIO),
+            Ok(written) => bytes = &bytes[written..],
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// `fchmod(2)`.
+pub fn set_mode(fd: RawFd, mode: libc::mode_t) -> Result<(), Errno> {
+    // SAFETY: integers only.
+    unsafe { call(libc::SYS_fchmod, [fd as usize, mode as usize]) }.map(drop)
+}
+
+/// `renameat2(2)`, in place of what is there: `EISDIR`, `ENOENT`, …
+pub fn rename(from: &CStr, to: &CStr) -> Result<(), Errno> {
+    let here = libc::AT_FDCWD as usize;
+    let arguments = [here, from.as_ptr() as usize, here, to.as_ptr() as usize, 0];
+    // SAFETY: reads two C strings.
+    unsafe { call(libc::SYS_renameat2, arguments) }.map(drop)
+}
+
+/// `unlinkat(2)`.
+pub fn unlink(path: &CStr) -> Result<(), Errno> {
+    let arguments = [libc::AT_FDCWD as usize, path.as_ptr() as usize, 0];
+    // SAFETY: reads a C string.
+    unsafe { call(libc::SYS_unlinkat, arguments) }.map(drop)
+}
+
+/// `close(2)` of what the caller has opened.
+pub fn close_one(fd: RawFd) {
+    // SAFETY: it is the caller's.
+    let _ = unsafe { call(libc::SYS_close, [fd as usize]) };
 }
 
 /// `fchown(2)` to another user; the group stays. `EPERM`, `EINVAL`.

@@ -18,6 +18,7 @@ pub struct Request {
     /// Of the PTY from the start, if there is one.
     pub winsize: Option<WindowSize>,
     pub cwd: Option<CString>,
+    pub files: Vec<StagedFile>,
     pub no_new_privs: bool,
     pub credentials: Credentials,
     /// The workload's fate when the BEAM or the agent is gone.
@@ -52,6 +53,14 @@ pub struct Credentials {
     pub gid: Option<libc::gid_t>,
     /// Never `None` when one of the others is not: another user shall not keep the agent's groups.
     pub groups: Option<Vec<libc::gid_t>>,
+}
+
+/// A file that is to be there when the workload begins.
+#[derive(Debug, PartialEq, Eq)]
+pub struct StagedFile {
+    pub path: CString,
+    pub data: Vec<u8>,
+    pub mode: libc::mode_t,
 }
 
 /// The namespaces a workload is born in.
@@ -125,7 +134,7 @@ pub enum Leftover {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Addressed {
     /// The session begins.
-    Request(Decoded<Request>),
+    Request(Decoded<Box<Request>>),
     Command(Decoded<Inbound>),
     /// Nobody will hear of the session any more.
     Hangup,
@@ -214,6 +223,9 @@ pub enum Reach {
     Tree,
 }
 
+/// All permissions, and the set-user-ID, set-group-ID and sticky bits.
+const MODES: u64 = 0o7777;
+
 type Decoded<T> = Result<T, Malformed>;
 
 /// The first frame: `{:spawn, Map}` or `{:enter, Map}`.
@@ -233,6 +245,7 @@ fn request_in(term: Term) -> Decoded<Request> {
     let mut stdio = Stdio::Each([const { Directive::Inherit }; 3]);
     let mut winsize = None;
     let mut cwd = None;
+    let mut files = Vec::new();
     let mut no_new_privs = false;
     let mut credentials = Credentials::default();
     let mut orphan = Leftover::Leave;
@@ -259,6 +272,7 @@ fn request_in(term: Term) -> Decoded<Request> {
             "stdio" => stdio = self::stdio(value)?,
             "winsize" => winsize = Some(window_size(&value).flatten().ok_or(Malformed)?),
             "cwd" => cwd = Some(string(value)?),
+            "files" => files = list(value)?.into_iter().map(file).collect::<Decoded<_>>()?,
             "no_new_privs" => no_new_privs = boolean(&value)?,
             "uid" => credentials.uid = Some(id(&value)?),
             "gid" => credentials.gid = Some(id(&value)?),
@@ -292,6 +306,7 @@ fn request_in(term: Term) -> Decoded<Request> {
         stdio,
         winsize,
         cwd,
+        files,
         no_new_privs,
         credentials,
         orphan,
@@ -309,7 +324,7 @@ fn request_in(term: Term) -> Decoded<Request> {
 pub fn addressed(frame: &[u8]) -> Addressed {
     match term(frame) {
         Ok(term) if atom(&term) == Some("hangup") => Addressed::Hangup,
-        Ok(term) if is_request(&term) => Addressed::Request(request_in(term)),
+        Ok(term) if is_request(&term) => Addressed::Request(request_in(term).map(Box::new)),
         Ok(term) => Addressed::Command(Ok(command_in(&term))),
         Err(malformed) => Addressed::Command(Err(malformed)),
     }
@@ -520,6 +535,21 @@ fn open_flags(modes: Term) -> Decoded<libc::c_int> {
 
 fn namespace(term: &Term) -> Decoded<Namespace> {
     atom(term).and_then(Namespace::from_name).ok_or(Malformed)
+}
+
+fn file(value: Term) -> Decoded<StagedFile> {
+    let [path, data, mode] = tuple(value)?;
+    let mode = unsigned(&mode)
+        .filter(|mode| *mode <= MODES)
+        .ok_or(Malformed)?;
+    match data {
+        Term::Binary(data) => Ok(StagedFile {
+            path: string(path)?,
+            data: data.bytes,
+            mode: mode as libc::mode_t,
+        }),
+        _ => Err(Malformed),
+    }
 }
 
 /// A user's or group's number. The greatest of 32 bits means "none" to the kernel.

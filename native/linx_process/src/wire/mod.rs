@@ -11,7 +11,7 @@ pub mod stage;
 pub use address::Id;
 pub use decode::{
     Call, Command, Credentials, Directive, Inbound, Leftover, OutputEnd, Reach, Request, Source,
-    Stdio, Step, Where,
+    StagedFile, Stdio, Step, Where,
 };
 pub use encode::{Event, Reply};
 pub use stage::{Failure, Namespace, Stage};

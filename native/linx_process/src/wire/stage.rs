@@ -120,6 +120,7 @@ pub enum Stage {
     SetGid,
     SetUid,
     Chdir,
+    StageFile,
     Limits,
     DeathSignal,
     Execve,
@@ -141,7 +142,7 @@ impl Stage {
     }
 
     /// The stages without a namespace, in the order of their codes.
-    const PLAIN: [Stage; 43] = [
+    const PLAIN: [Stage; 44] = [
         Stage::MalformedRequest,
         Stage::RequestTooBig,
         Stage::CommandTooBig,
@@ -174,6 +175,7 @@ impl Stage {
         Stage::SetGid,
         Stage::SetUid,
         Stage::Chdir,
+        Stage::StageFile,
         Stage::Limits,
         Stage::DeathSignal,
         Stage::Execve,
@@ -252,6 +254,7 @@ impl Stage {
             Stage::SetGid => "setgid",
             Stage::SetUid => "setuid",
             Stage::Chdir => "chdir",
+            Stage::StageFile => "stage_file",
             Stage::Limits => "setrlimit",
             Stage::DeathSignal => "death_signal",
             Stage::Execve => "execve",
