@@ -32,6 +32,10 @@ defmodule Linx.Process do
     * `{:linx_process, :ready, host_pid}` – the child is parked at the checkpoint;
     * `{:linx_process, :running}` – it has become the program;
     * `{:linx_process, :pty_out, bytes}` – the program wrote this to its terminal;
+    * `{:linx_process, :stdout, bytes}`, `{:linx_process, :stderr, bytes}` – it wrote this to a pipe, if
+      the session is [active](#module-output-and-input);
+    * `{:linx_process, :eof, :stdout}`, `{:linx_process, :eof, :stderr}` – it will write no more there;
+    * `{:linx_process, :passive}` – so many messages as the session was active for have come;
 
   and at the end exactly one of
 
@@ -48,6 +52,41 @@ defmodule Linx.Process do
 
   An owner may be given by name, and is looked up at each event. When there is none the event is
   dropped: `info/1` and `wait/1` tell the state to whoever comes later.
+
+  ## Output and input
+
+  With `stdio: :pipe` what the program writes comes to its session, and what it reads comes from there.
+  A session holds no more than 256 KiB of each of standard output, standard error and a terminal. When
+  nobody takes it, the program has to wait, as in a shell pipeline: it fills no mailbox. Of two streams
+  neither waits for the other. Bytes are passed on as they are.
+
+  Somebody asks, or the owner gets messages, as with `:gen_tcp`. With `active: false`, the default for
+  pipes, any process calls `recv/3`:
+
+      {:ok, session} = Linx.Process.spawn(argv: ["cat"], stdio: :pipe, auto_proceed: true)
+      :ok = Linx.Process.write(session, "hello")
+      {:ok, {:stdout, "hello"}} = Linx.Process.recv(session)
+      :ok = Linx.Process.close_stdin(session)
+      :eof = Linx.Process.recv(session)
+      {:ok, {:exited, 0}} = Linx.Process.wait(session)
+
+  With `active: true`, the default for a terminal, the owner gets messages as fast as the output comes,
+  and they fill its mailbox if it is slower; with `:once` it gets one, with a number so many, and asks for
+  more by `set_active/2` when it can take them. Only data counts. The order is: data, that there is no
+  more of it, how the program ended. An owner who gets messages gets all of them before the last; for
+  `wait/1`, and for the last event of a session with `active: false`, nobody has to read anything.
+
+  A program can end before its output has been read. The session keeps the rest, at most 256 KiB and what
+  a pipe holds, as long as it lives: one with `linger: false` goes when nobody is to get messages, and the
+  rest goes with it.
+
+  A program can also leave somebody behind who has its output open, such as a daemon. By default the
+  output ends with the program, what it has written included, and those it leaves are dealt with at once.
+  With `output: :until_eof` the session goes on until nobody has the pipes open any more, or until it is
+  stopped.
+
+  `write/3` returns when the agent has taken the bytes. It holds no more than 64 KiB for a program that
+  does not read. For one that reads to the end, `close_stdin/1` is that end.
 
   ## How long a session lives
 
@@ -103,9 +142,19 @@ defmodule Linx.Process do
       taken out. By default the BEAM's;
     * `:cwd` – the directory in which the program starts; by default the BEAM's;
     * `:stdio` – `:inherit` (the default) leaves it the BEAM's standard input, output and error;
-      `:devnull` connects all three to `/dev/null`; `:pty` gives it a terminal of its own; a list
-      such as `[stdout: {:connect_unix, "/run/log.sock"}, stdin: :devnull]` chooses `:inherit`,
-      `:devnull` or a Unix socket to connect to for each of `:stdin`, `:stdout` and `:stderr`;
+      `:devnull` connects all three to `/dev/null`; `:pipe` to the session, see
+      [Output and input](#module-output-and-input); `:pty` gives it a terminal of its own. A list
+      such as `[stdin: :devnull, stdout: :pipe]` chooses for each of `:stdin`, `:stdout` and `:stderr`
+      `:inherit`, `:devnull`, `:pipe`, a Unix socket to connect to, `{:connect_unix, "/run/log.sock"}`,
+      or a file: `{:file, path}`, which is read for `:stdin` and written afresh for the others, or
+      `{:file, path, modes}` with a list of `:read`, `:write`, `:append` and `:exclusive` (it must not
+      exist before). `stderr: :stdout` makes one stream of both;
+    * `:active` – how much of the output comes to the owner in messages: `true`, `:once`, a number of
+      messages, or `false`; by default `true` for a terminal and `false` for pipes;
+    * `:output` – when the output is at its end: `:until_exit` (the default) or `:until_eof`, see
+      [Output and input](#module-output-and-input);
+    * `:winsize` – the size of the terminal from the start, `{rows, cols}` or as `pty_set_winsize/2`
+      takes it;
     * `:owner` – who gets the events: a pid, or any name that `GenServer` takes, or `nil` for nobody;
       by default the caller;
     * `:auto_proceed` – do not wait for `proceed/1`; `false` by default;
@@ -118,6 +167,19 @@ defmodule Linx.Process do
       `:kill` (the default) or `:leave`;
     * `:grace` – how many milliseconds a workload has between SIGTERM and SIGKILL when its session is
       stopped; 2000 by default;
+    * `:stop_signal` – what it gets instead of SIGTERM then, by name or number;
+    * `:timeout` – after so many milliseconds the workload, with all that it has started, is stopped
+      likewise, and the `:timed_out?` of `info/1` is true; `:infinity` by default;
+    * `:user`, `:group`, `:groups` – whom the program runs as, by names or numbers, which are looked up
+      in the BEAM's `/etc/passwd` and `/etc/group`. `:groups` are the supplementary groups: with a
+      `:user` or a `:group` there are none unless they are given, and with a `:user` the group is its
+      primary one;
+    * `:files` – files that are there before the program runs, each of them complete or not at all: a
+      map of paths to iodata, or a list of `{path, iodata}` and `{path, iodata, mode}`; the mode is
+      `0o644` by default. They are written where the program runs: in its directory, its mount
+      namespace and as its user;
+    * `:chain` – more programs, a list like `:argv` for each: each is run when the one before has exited
+      with 0, and the outcome is that of the last that was run;
     * `:agent` – `:host` or `:dedicated`, see [Agents](#module-agents);
     * `:name` – a name for the session, as `GenServer.start_link/3` takes it.
 
@@ -134,7 +196,7 @@ defmodule Linx.Process do
 
   import Kernel, except: [spawn: 1]
 
-  alias Linx.Process.{Error, Info, Options, Session}
+  alias Linx.Process.{Error, Info, Options, Session, Winsize}
   alias Linx.Signal
 
   @typedoc "A session: its pid or its name."
@@ -148,8 +210,21 @@ defmodule Linx.Process do
   @type stdio ::
           :inherit
           | :devnull
+          | :pipe
           | :pty
-          | [{:stdin | :stdout | :stderr, :inherit | :devnull | {:connect_unix, String.t()}}]
+          | [
+              {:stdin | :stdout | :stderr,
+               :inherit
+               | :devnull
+               | :pipe
+               | {:file, String.t()}
+               | {:file, String.t(), [:read | :write | :append | :exclusive]}
+               | {:connect_unix, String.t()}}
+              | {:stderr, :stdout}
+            ]
+
+  @typedoc "How much of the output the owner gets in messages."
+  @type active :: boolean | :once | pos_integer
 
   @type env ::
           [String.t()]
@@ -171,6 +246,21 @@ defmodule Linx.Process do
           | {:grace, non_neg_integer}
           | {:agent, :host | :dedicated}
           | {:name, GenServer.name()}
+          | {:active, active}
+          | {:output, :until_exit | :until_eof}
+          | {:timeout, timeout}
+          | {:stop_signal, Signal.t()}
+          | {:winsize, {rows :: 0..65535, cols :: 0..65535} | Winsize.t() | map}
+          | {:user, String.t() | non_neg_integer}
+          | {:group, String.t() | non_neg_integer}
+          | {:groups, [String.t() | non_neg_integer]}
+          | {:files, files}
+          | {:chain, [[String.t(), ...]]}
+
+  @typedoc "Files to be written: their paths, what is in them, and their modes."
+  @type files ::
+          [{String.t(), iodata} | {String.t(), iodata, mode :: 0..0o7777}]
+          | %{String.t() => iodata}
 
   @typedoc "How a session has ended."
   @type result ::
@@ -194,7 +284,11 @@ defmodule Linx.Process do
     * `:argv_required`, `{:bad_argv, argv}`, and in the same way `{:bad_namespaces, unknown}`,
       `{:bad_env, element}`, `{:bad_cwd, _}`, `{:bad_stdio, _}`, `{:bad_owner, _}`, `{:bad_name, _}`,
       `{:bad_linger, _}`, `{:bad_auto_proceed, _}`, `{:bad_no_new_privs, _}`, `{:bad_orphan, _}`,
-      `{:bad_descendants, _}`, `{:bad_grace, _}`, `{:bad_agent, _}`;
+      `{:bad_descendants, _}`, `{:bad_grace, _}`, `{:bad_agent, _}`, `{:bad_active, _}`,
+      `{:bad_output, _}`, `{:bad_timeout, _}`, `{:bad_stop_signal, _}`, `{:bad_winsize, _}`,
+      `{:bad_user, _}`, `{:bad_group, _}`, `{:bad_groups, element}`, `{:bad_files, element}`,
+      `{:bad_chain, element}`; the same when an option has no meaning with the others, such as
+      `:winsize` without a terminal, and for a `:user` that has no group;
     * `{:bad_option, key}` – there is no such option;
     * `{:bad_options, term}` – this is no keyword list;
     * `{:already_started, pid}` – the `:name` is taken;
@@ -205,7 +299,7 @@ defmodule Linx.Process do
           {:ok, pid}
           | {:error, :argv_required | {:already_started, pid} | mistake | Error.t()}
   def spawn(opts) do
-    with {:ok, options} <- Options.spawn(opts), do: Session.start_link(options)
+    with {:ok, options} <- Options.spawn(opts), do: Session.start(options)
   end
 
   @doc """
@@ -238,7 +332,7 @@ defmodule Linx.Process do
           {:ok, pid}
           | {:error, :argv_required | {:already_started, pid} | mistake | Error.t()}
   def enter(target, opts) do
-    with {:ok, options} <- Options.enter(target, opts), do: Session.start_link(options)
+    with {:ok, options} <- Options.enter(target, opts), do: Session.start(options)
   end
 
   @doc """
@@ -340,6 +434,20 @@ defmodule Linx.Process do
   end
 
   @doc """
+  Whether the workload has ended, without waiting for it, any number of times.
+
+      :running = Linx.Process.try_wait(session)
+
+  The answer is `:running` as long as it has not, even if it does not run yet, and then that of `wait/1`.
+
+  ## Errors
+
+  Those of `wait/1` but `:timeout`.
+  """
+  @spec try_wait(session) :: :running | result | {:error, :no_process}
+  def try_wait(session), do: Session.call(session, :try_wait)
+
+  @doc """
   What the session knows, as a `Linx.Process.Info`.
 
       %Linx.Process.Info{stage: :running, host_pid: 41234} = Linx.Process.info(session)
@@ -374,6 +482,116 @@ defmodule Linx.Process do
   end
 
   @doc """
+  The next piece of what the workload has written: of one source, `:stdout`, `:stderr` or `:pty`, or of
+  any.
+
+  Waits until there is one, for `timeout` milliseconds at most. Pieces come in the order they were
+  written, as large as they happen to be; callers who wait for the same source are served in turn. It is
+  for sessions with `active: false`, see [Output](#module-output-and-input), and works after the end of
+  the workload, too, as long as the session lingers.
+
+      {:ok, "hello\n"} = Linx.Process.recv(session, :stdout)
+      {:ok, {:stderr, "a warning\n"}} = Linx.Process.recv(session)
+      :eof = Linx.Process.recv(session, :stdout, 1_000)
+
+  `:eof` means that there is no more, of `:any` that there is no more of any source; it can be had again
+  and again.
+
+  ## Errors
+
+    * `:timeout` – there was nothing in that time;
+    * `:active` – the output goes to the owner, or is discarded;
+    * `:not_piped` – the workload has no such pipe or terminal;
+    * `:no_process` – there is no such session;
+    * `{:bad_source, term}`, `{:bad_timeout, term}`.
+  """
+  @spec recv(session, :stdout | :stderr | :pty | :any, timeout) ::
+          {:ok, binary}
+          | {:ok, {:stdout | :stderr | :pty, binary}}
+          | :eof
+          | {:error, :timeout | :active | :not_piped | :no_process | mistake}
+  def recv(session, source \\ :any, timeout \\ :infinity) do
+    with {:ok, source} <- Options.check(:source, source),
+         {:ok, timeout} <- Options.check(:timeout, timeout) do
+      Session.call(session, {:receive, source, timeout})
+    end
+  end
+
+  @doc """
+  Chooses who gets the output from now on, what is there and has not been read included.
+
+    * `true` – the owner, in messages;
+    * `:once` – the owner, but only one message;
+    * `n`, an integer – the owner, so many messages more than those that are left of an earlier `n`. When
+      none is left it receives `{:linx_process, :passive}`;
+    * `false` – whoever calls `recv/3`;
+    * `:discard` – nobody, it is thrown away.
+
+  A terminal with a slow owner, for example, is read message by message:
+
+      {:ok, session} = Linx.Process.spawn(argv: ["top"], stdio: :pty, active: :once)
+
+      receive do
+        {:linx_process, :pty_out, bytes} ->
+          IO.write(bytes)
+          :ok = Linx.Process.set_active(session, :once)
+      end
+
+  ## Errors
+
+    * `:not_piped` – the workload has neither output pipes nor a terminal;
+    * `:no_process` – there is no such session;
+    * `{:bad_active, term}`.
+  """
+  @spec set_active(session, active | integer | :discard) ::
+          :ok | {:error, :not_piped | :no_process | mistake}
+  def set_active(session, mode) do
+    with {:ok, mode} <- Options.check(:set_active, mode) do
+      Session.call(session, {:set_active, mode})
+    end
+  end
+
+  @doc """
+  Writes to the standard input of a workload with a pipe there, or types into its terminal.
+
+  Returns when the agent has taken all of it, which is at most 64 KiB ahead of the workload: one that
+  does not read makes the caller wait. Concurrent writes follow one another and are never mixed. Nothing
+  else waits for them: signals, `stop/2` and the output do not.
+
+      :ok = Linx.Process.write(session, ["hello", ?\n])
+      :ok = Linx.Process.close_stdin(session)
+
+  ## Errors
+
+    * `:timeout` – it has not been taken after `timeout` milliseconds. The rest is not written, but how
+      much has been is unknown;
+    * `:epipe` – nobody can read it any more;
+    * `:closed` – after `close_stdin/1`;
+    * `:not_piped` – standard input is no pipe, and there is no terminal;
+    * `:no_process` – the workload has ended; some of the data may have arrived;
+    * `{:bad_data, term}` – this is no iodata; `{:bad_timeout, term}`.
+  """
+  @spec write(session, iodata, timeout) ::
+          :ok
+          | {:error, :timeout | :epipe | :closed | :not_piped | :no_process | mistake | Error.t()}
+  def write(session, data, timeout \\ :infinity), do: type(session, :any, data, timeout)
+
+  @doc """
+  Closes the pipe to the standard input of the workload, behind what has been written before.
+
+  It returns at once: that the workload finds the end of its input may take as long as it takes to read
+  that.
+
+      :ok = Linx.Process.close_stdin(session)
+
+  ## Errors
+
+  `:not_piped` when standard input is no pipe, `:no_process` when the workload has ended.
+  """
+  @spec close_stdin(session) :: :ok | {:error, :not_piped | :no_process}
+  def close_stdin(session), do: Session.call(session, :close_stdin)
+
+  @doc """
   Types `data` into the terminal of a workload with `stdio: :pty`.
 
   Returns when the agent has taken all of it. It takes a bounded amount ahead of the workload, so a
@@ -398,9 +616,13 @@ defmodule Linx.Process do
   @spec pty_write(session, iodata, timeout) ::
           :ok | {:error, :not_pty | :timeout | :no_process | mistake | Error.t()}
   def pty_write(session, data, timeout \\ :infinity) do
+    type(session, :pty_in, data, timeout)
+  end
+
+  defp type(session, input, data, timeout) do
     with {:ok, timeout} <- Options.check(:timeout, timeout),
          {:ok, bytes} <- to_binary(data) do
-      Session.call(session, {:write, bytes, timeout})
+      Session.call(session, {:write, input, bytes, timeout})
     end
   end
 
@@ -431,21 +653,10 @@ defmodule Linx.Process do
           {rows :: 0..65535, cols :: 0..65535, xpixel :: 0..65535, ypixel :: 0..65535} | map
         ) :: :ok | {:error, :not_pty | :no_process | mistake | Error.t()}
   def pty_set_winsize(session, size) do
-    with {:ok, size} <- winsize(size) do
+    with {:ok, size} <- Winsize.check(size) do
       Session.call(session, {:command, {:pty_winsize, size}})
     end
   end
-
-  defp winsize({rows, cols, xpixel, ypixel} = size)
-       when rows in 0..65535 and cols in 0..65535 and xpixel in 0..65535 and ypixel in 0..65535 do
-    {:ok, size}
-  end
-
-  defp winsize(%{rows: rows, cols: cols, xpixel: xpixel, ypixel: ypixel} = size) do
-    with {:error, _} <- winsize({rows, cols, xpixel, ypixel}), do: {:error, {:bad_winsize, size}}
-  end
-
-  defp winsize(other), do: {:error, {:bad_winsize, other}}
 
   @doc """
   Where the master side of the workload's terminal is.
@@ -487,8 +698,8 @@ defmodule Linx.Process do
   @doc """
   Ends the workload and the session, and returns when both are gone.
 
-  SIGTERM goes to the program and to all that it has started, and SIGKILL to those that are left
-  after the grace. Where SIGTERM cannot work, because the program is pid 1 of its namespace and has
+  SIGTERM, or its `:stop_signal`, goes to the program and to all that it has started, and SIGKILL to
+  those that are left after the grace. Where SIGTERM cannot work, because the program is pid 1 of its namespace and has
   no handler for it, the grace is not waited for. A child that is still at the checkpoint is taken
   away. A workload that has ended leaves only its lingering session to stop.
 
@@ -520,6 +731,28 @@ defmodule Linx.Process do
     case Keyword.fetch(opts, :grace) do
       {:ok, grace} -> Options.check(:grace, grace)
       :error -> {:ok, nil}
+    end
+  end
+
+  @doc """
+  Ends the workload, and returns at once: the session stays, and how it has ended tells `wait/1`.
+
+  All that the workload has started gets the `:stop_signal`, and those that are left after `grace`
+  milliseconds SIGKILL. It works at any time and from any process. Two seconds after the grace there is a
+  result whatever the agent does: one that somebody has stopped is given up, which makes it
+  `%Linx.Process.Error{stage: :agent_died}`.
+
+      :ok = Linx.Process.cancel(session)
+      {:ok, {:signaled, _}} = Linx.Process.wait(session)
+
+  ## Errors
+
+  `:no_process` when there is no such session, `{:bad_grace, term}`.
+  """
+  @spec cancel(session, grace :: non_neg_integer) :: :ok | {:error, :no_process | mistake}
+  def cancel(session, grace \\ 0) do
+    with {:ok, grace} <- Options.check(:grace, grace) do
+      Session.call(session, {:cancel, grace})
     end
   end
 

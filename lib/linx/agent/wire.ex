@@ -15,7 +15,10 @@ defmodule Linx.Agent.Wire do
           | {:signal, 1..64}
           | {:signal, 1..64, :process | :group | :tree}
           | {:stop, grace_ms :: non_neg_integer}
-          | {:stop, grace_ms :: non_neg_integer, 1..64}
+          | {:stop, grace_ms :: non_neg_integer, signal :: 1..64}
+          | {:stdin, binary}
+          | :close_stdin
+          | {:credit, :stdout | :stderr | :pty, pos_integer}
           | {:pty_in, binary}
           | {:pty_winsize, {rows :: 0..65535, cols :: 0..65535, 0..65535, 0..65535}}
           | :pty_master
@@ -46,8 +49,11 @@ defmodule Linx.Agent.Wire do
           | {:ready, child_pid :: pos_integer}
           | :running
           | {:pty_out, binary}
-          | {:reply, ref :: non_neg_integer, answer}
+          | {:stdout, binary}
+          | {:stderr, binary}
+          | {:eof, :stdout | :stderr}
           | {:usage, %{atom => non_neg_integer}}
+          | {:reply, ref :: non_neg_integer, answer}
           | {:ended, outcome}
 
   @request_keys [
@@ -66,7 +72,10 @@ defmodule Linx.Agent.Wire do
     :no_new_privs,
     :orphan,
     :descendants,
-    :origin
+    :origin,
+    :credit,
+    :output,
+    :chain
   ]
 
   # What an agent reads at once. A host that is sent more ends, with all its sessions, and so it is not
@@ -74,7 +83,7 @@ defmodule Linx.Agent.Wire do
   @max_frame 8 * 1024 * 1024
   @max_elements 400_000
 
-  # Beside argv and env a request has less than this; and so many bytes are its address.
+  # Beside its lists a request has less than this; and so many bytes are its address.
   @few_elements 256
   @address 7
 
@@ -132,6 +141,7 @@ defmodule Linx.Agent.Wire do
             :pty_in,
             :pty_winsize,
             :pty_master,
+            :stdin,
             :unknown
           ] ++
             [
@@ -192,7 +202,12 @@ defmodule Linx.Agent.Wire do
   @spec too_big?(binary) :: boolean
   def too_big?(frame), do: byte_size(frame) + @address > @max_frame
 
-  defp elements(fields), do: length(fields.argv) + length(fields.env || []) + @few_elements
+  defp elements(fields) do
+    chain = for argv <- fields[:chain] || [], do: length(argv) + 1
+
+    length(fields.argv) + length(fields.env || []) + length(fields[:groups] || []) +
+      4 * length(fields[:files] || []) + Enum.sum(chain) + @few_elements
+  end
 
   @doc "A frame for one of a host's sessions."
   @spec address(id, binary) :: iodata
@@ -237,9 +252,14 @@ defmodule Linx.Agent.Wire do
     end
   end
 
-  # As the agent writes it: what a terminal says in quantities is not copied.
-  defp decode_term(<<104, 2, 119, 7, "pty_out", 109, size::32, bytes::binary-size(size)>>) do
-    {:ok, {:pty_out, bytes}}
+  # As the agent writes it: what comes in quantities is not copied.
+  for source <- [:pty_out, :stdout, :stderr], name = Atom.to_string(source) do
+    defp decode_term(
+           <<104, 2, 119, unquote(byte_size(name)), unquote(name), 109, size::32,
+             bytes::binary-size(size)>>
+         ) do
+      {:ok, {unquote(source), bytes}}
+    end
   end
 
   defp decode_term(term) do
@@ -254,7 +274,11 @@ defmodule Linx.Agent.Wire do
   defp event({:status, :spawned, pid}) when is_integer(pid), do: {:ok, {:spawned, pid}}
   defp event({:status, :ready, pid}) when is_integer(pid), do: {:ok, {:ready, pid}}
   defp event({:status, :running}), do: {:ok, :running}
-  defp event({:pty_out, bytes}) when is_binary(bytes), do: {:ok, {:pty_out, bytes}}
+
+  defp event({source, bytes}) when source in [:pty_out, :stdout, :stderr] and is_binary(bytes),
+    do: {:ok, {source, bytes}}
+
+  defp event({:eof, source}) when source in [:stdout, :stderr], do: {:ok, {:eof, source}}
 
   defp event({:reply, ref, answer}) when is_integer(ref) do
     if answer?(answer), do: {:ok, {:reply, ref, answer}}, else: :error

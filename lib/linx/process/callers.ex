@@ -48,7 +48,7 @@ defmodule Linx.Process.Callers do
     {id, answer(callers, id, {:error, :no_process})}
   end
 
-  def dismiss(callers, {__MODULE__, :timeout, id}) do
+  def dismiss(callers, {__MODULE__, :timeout, id}) when is_map_key(callers, id) do
     {id, answer(callers, id, {:error, :timeout})}
   end
 

@@ -11,7 +11,13 @@ defmodule Linx.Process.Info do
       * `:terminated` – the session has ended, `:result` tells how;
     * `:host_pid` – the workload's pid as the host sees it, `nil` before `:spawned`;
     * `:child_pid` – its pid as it sees itself, 1 in a fresh `:pid` namespace, `nil` before `:ready`;
+    * `:argv` – the program, as it was found on the PATH, and its arguments;
     * `:pty?` – whether the workload has a terminal (`stdio: :pty`);
+    * `:started_at` – when the session began, and `:duration`, for how many microseconds it went on,
+      `nil` until it has ended;
+    * `:timed_out?` – whether its `:timeout` was over before it ended;
+    * `:usage` – what the workload has used, a `Linx.Usage`; `nil` until it has ended, and when it
+      never ran;
     * `:result` – `nil` until the session has ended, then what `Linx.Process.wait/1` returns.
 
   The pids stay after the end, when the kernel may have given them to others: they are for the record
@@ -21,9 +27,14 @@ defmodule Linx.Process.Info do
   @enforce_keys [:mode]
   defstruct mode: nil,
             stage: :starting,
+            argv: [],
             host_pid: nil,
             child_pid: nil,
             pty?: false,
+            started_at: nil,
+            duration: nil,
+            timed_out?: false,
+            usage: nil,
             result: nil
 
   @type stage :: :starting | :spawned | :ready | :running | :terminated
@@ -31,9 +42,14 @@ defmodule Linx.Process.Info do
   @type t :: %__MODULE__{
           mode: :spawn | :enter,
           stage: stage,
+          argv: [String.t()],
           host_pid: pos_integer | nil,
           child_pid: pos_integer | nil,
           pty?: boolean,
+          started_at: DateTime.t() | nil,
+          duration: non_neg_integer | nil,
+          timed_out?: boolean,
+          usage: Linx.Usage.t() | nil,
           result: Linx.Process.result() | nil
         }
 end

@@ -3,18 +3,19 @@ defmodule Linx.Process.Options do
 
   # The options of a session, checked before any process starts.
 
-  alias Linx.Process.{CString, Environment, Error, Program}
+  alias Linx.Process.{Credentials, CString, Environment, Error, Output, Program, Stdio, Winsize}
+  alias Linx.Signal
 
   @namespaces [:net, :mount, :pid, :uts, :ipc, :user, :cgroup, :time]
-
-  # `sun_path` has 108 bytes, the last of which ends the string.
-  @max_socket_path 107
 
   # Timers of the BEAM count to 2^32 - 1 ms; a grace leaves room for what follows it.
   @max_timeout 0xFFFF_FFFF
   @max_grace @max_timeout - 60_000
 
   @max_pid 0x7FFF_FFFF
+
+  @max_mode 0o7777
+  @default_mode 0o644
 
   defstruct [
     :mode,
@@ -27,13 +28,30 @@ defmodule Linx.Process.Options do
     :name,
     :slot,
     :agent,
+    # The session ends with this process, instead of being linked to its starter. No option of users.
+    :lifeline,
+    :active,
+    :output,
+    :winsize,
+    :user,
+    :group,
+    :groups,
+    :files,
+    :chain,
+    # What follows from other options, for the agent.
+    :credit,
+    :uid,
+    :gid,
     stdio: :inherit,
     no_new_privs: false,
     orphan: :kill,
     descendants: :kill,
     linger: true,
     auto_proceed: false,
-    grace: 2_000
+    grace: 2_000,
+    timeout: :infinity,
+    stop_signal: 15,
+    usage: true
   ]
 
   # False for improper lists, too.
@@ -57,7 +75,17 @@ defmodule Linx.Process.Options do
     :auto_proceed,
     :grace,
     :agent,
-    :slot
+    :slot,
+    :active,
+    :output,
+    :timeout,
+    :stop_signal,
+    :winsize,
+    :user,
+    :group,
+    :groups,
+    :files,
+    :chain
   ]
 
   @doc "The options of a `spawn`. The owner is the caller unless they name one."
@@ -113,19 +141,9 @@ defmodule Linx.Process.Options do
     if path?(path), do: {:ok, path}, else: {:error, {:bad_cwd, path}}
   end
 
-  def check(:stdio, mode) when mode in [:inherit, :devnull, :pty], do: {:ok, mode}
-
-  def check(:stdio, directives) when is_proper_list(directives) do
-    with nil <- Enum.find(directives, &(not directive?(&1))),
-         [] <- directives -- Enum.uniq_by(directives, &elem(&1, 0)) do
-      {:ok, directives}
-    else
-      [again | _] -> {:error, {:bad_stdio, again}}
-      bad -> {:error, {:bad_stdio, bad}}
-    end
+  def check(:stdio, stdio) do
+    with {:error, offending} <- Stdio.check(stdio), do: {:error, {:bad_stdio, offending}}
   end
-
-  def check(:stdio, other), do: {:error, {:bad_stdio, other}}
 
   def check(:owner, owner) do
     if owner?(owner), do: {:ok, owner}, else: {:error, {:bad_owner, owner}}
@@ -158,13 +176,126 @@ defmodule Linx.Process.Options do
   def check(:to, reach) when reach in [:process, :group, :tree], do: {:ok, reach}
   def check(:to, other), do: {:error, {:bad_to, other}}
 
+  def check(:active, mode) when mode in [true, false, :once], do: {:ok, mode}
+  def check(:active, n) when is_integer(n) and n > 0, do: {:ok, n}
+  def check(:active, other), do: {:error, {:bad_active, other}}
+  def check(:set_active, :discard), do: {:ok, :discard}
+  def check(:set_active, n) when is_integer(n), do: {:ok, n}
+  def check(:set_active, mode), do: check(:active, mode)
+  def check(:source, source) when source in [:stdout, :stderr, :pty, :any], do: {:ok, source}
+  def check(:source, other), do: {:error, {:bad_source, other}}
+  def check(:output, :until_exit), do: {:ok, :exit}
+  def check(:output, :until_eof), do: {:ok, :eof}
+  def check(:output, other), do: {:error, {:bad_output, other}}
+
+  def check(:stop_signal, signal) do
+    with {:error, _} <- Signal.number(signal), do: {:error, {:bad_stop_signal, signal}}
+  end
+
+  def check(:winsize, {rows, cols} = size) do
+    with {:error, _} <- Winsize.check({rows, cols, 0, 0}), do: {:error, {:bad_winsize, size}}
+  end
+
+  def check(:winsize, size), do: Winsize.check(size)
+
+  def check(:user, user) do
+    with :error <- Credentials.user(user), do: {:error, {:bad_user, user}}
+  end
+
+  def check(:group, group) do
+    with :error <- Credentials.group(group), do: {:error, {:bad_group, group}}
+  end
+
+  def check(:groups, groups) do
+    with {:error, offending} <- Credentials.groups(groups),
+         do: {:error, {:bad_groups, offending}}
+  end
+
+  def check(:files, files) when is_map(files) and not is_struct(files),
+    do: check(:files, Map.to_list(files))
+
+  def check(:files, files) when is_proper_list(files), do: each(:bad_files, files, &file/1)
+  def check(:files, other), do: {:error, {:bad_files, other}}
+  def check(:chain, argvs) when is_proper_list(argvs), do: each(:bad_chain, argvs, &link/1)
+  def check(:chain, other), do: {:error, {:bad_chain, other}}
+
   defp parse(defaults, opts) do
     with :ok <- known(opts, @keys),
          :ok <- argv_there(opts),
          {:ok, options} <- fill_in(defaults, opts ++ [agent: default_agent()]),
-         {:ok, program} <- Program.find(hd(options.argv), options.env, options.cwd) do
-      {:ok, %{options | argv: [program | tl(options.argv)]}}
+         :ok <- meaningful(options),
+         {:ok, credentials} <-
+           Credentials.resolve(options.user, options.group, options.groups),
+         {:ok, argv} <- find_program(options.argv, options),
+         {:ok, chain} <- find_programs(options.chain, options) do
+      {:ok,
+       options |> Map.merge(credentials) |> Map.merge(%{argv: argv, chain: chain}) |> output()}
     end
+  end
+
+  # What the agent could do nothing with is a mistake.
+  defp meaningful(%{stdio: stdio} = options) do
+    outputs = Stdio.outputs(stdio)
+
+    cond do
+      options.winsize != nil and stdio != :pty -> {:error, {:bad_winsize, options.winsize}}
+      options.active != nil and outputs == [] -> {:error, {:bad_active, options.active}}
+      options.output == :eof and outputs in [[], [:pty]] -> {:error, {:bad_output, :until_eof}}
+      true -> :ok
+    end
+  end
+
+  defp output(options) do
+    case Stdio.outputs(options.stdio) do
+      [] -> options
+      outputs -> %{options | credit: Output.credit(), active: active(options.active, outputs)}
+    end
+  end
+
+  # A terminal is for somebody who is there.
+  defp active(nil, outputs), do: outputs == [:pty]
+  defp active(mode, _outputs), do: mode
+
+  defp find_program([program | args], options) do
+    with {:ok, path} <- Program.find(program, options.env, options.cwd), do: {:ok, [path | args]}
+  end
+
+  defp find_programs(nil, _options), do: {:ok, nil}
+
+  defp find_programs(argvs, options) do
+    map_while_ok(argvs, &find_program(&1, options))
+  end
+
+  defp each(bad, elements, fun) do
+    map_while_ok(elements, fn element ->
+      with :error <- fun.(element), do: {:error, {bad, element}}
+    end)
+  end
+
+  defp map_while_ok(elements, fun) do
+    results =
+      Enum.reduce_while(elements, [], fn element, results ->
+        case fun.(element) do
+          {:ok, result} -> {:cont, [result | results]}
+          error -> {:halt, error}
+        end
+      end)
+
+    if is_list(results), do: {:ok, Enum.reverse(results)}, else: results
+  end
+
+  defp file({path, data}), do: file({path, data, @default_mode})
+
+  defp file({path, data, mode}) when mode in 0..@max_mode do
+    if path?(path), do: {:ok, {path, IO.iodata_to_binary(data), mode}}, else: :error
+  rescue
+    ArgumentError -> :error
+  end
+
+  defp file(_other), do: :error
+
+  defp link(argv) do
+    with {:error, _reason} <- check(:argv, argv), do: :error
   end
 
   defp default_agent, do: Application.get_env(:linx, :agent, :host)
@@ -184,17 +315,6 @@ defmodule Linx.Process.Options do
       end
     end)
   end
-
-  defp directive?({fd, how}) when fd in [:stdin, :stdout, :stderr] do
-    case how do
-      :inherit -> true
-      :devnull -> true
-      {:connect_unix, path} -> path?(path) and byte_size(path) <= @max_socket_path
-      _other -> false
-    end
-  end
-
-  defp directive?(_other), do: false
 
   defp owner?(pid) when is_pid(pid), do: true
   defp owner?({name, node}) when is_atom(name) and is_atom(node), do: true

@@ -5,13 +5,15 @@ defmodule Linx.Process.Session do
   #
   # It decides little itself. The agent knows what the workload does, and what a command means at
   # that moment: commands are passed on in the order they come, and answered with its answer. What is
-  # kept here is what the agent has told, who is to be told, and who waits.
+  # kept here is what the agent has told, who is to be told, and who waits; `Calls` knows of the
+  # commands, `Writes` of what the workload is to read, `Output` of what it has written.
 
   use GenServer
 
   alias Linx.Agent
   alias Linx.Agent.Wire
-  alias Linx.Process.{Callers, Error, Info, Options, Remains, Writes}
+  alias Linx.Process.{Callers, Calls, Error, Info, Options, Output, Remains, Stdio, Writes}
+  alias Linx.Usage
 
   # How long the agent may take to clean up once the grace is over, in ms.
   @cleaning_up 2_000
@@ -19,33 +21,42 @@ defmodule Linx.Process.Session do
   # A session to which nothing happens for so long, in ms, gives back the memory it does not need.
   @quiet 500
 
-  # So many calls the agent is left to answer. Of those that wait for the checkpoint it takes 64.
-  @most_calls 60
+  @sigterm 15
 
+  @ebadf 9
   @enotty 25
+  @epipe 32
   @eproto 71
   @emsgsize 90
 
+  # `callers` wait for a write, or for the end; `receivers` for output.
   defstruct [
     :info,
+    :began,
     :owner,
     :linger,
     :grace,
+    :stop_signal,
+    :timer,
+    :lifeline,
+    :input,
+    :output,
+    :usage,
     :agent,
     exit_status: 0,
     stopping: false,
-    next_ref: 0,
-    calls: %{},
-    commands: :queue.new(),
+    calls: Calls.new(),
+    writes: Writes.new(),
     callers: Callers.new(),
-    writes: Writes.new()
+    receivers: Callers.new()
   ]
 
-  @doc "Starts a session, linked to the caller."
-  @spec start_link(Options.t()) :: GenServer.on_start()
-  def start_link(options) do
+  @doc "Starts a session. It is linked to the caller, unless it has another lifeline."
+  @spec start(Options.t()) :: GenServer.on_start()
+  def start(options) do
     name = if options.name, do: [name: options.name], else: []
-    GenServer.start_link(__MODULE__, options, [hibernate_after: @quiet] ++ name)
+    start = if options.lifeline, do: :start, else: :start_link
+    apply(GenServer, start, [__MODULE__, options, [hibernate_after: @quiet] ++ name])
   end
 
   @doc """
@@ -53,10 +64,15 @@ defmodule Linx.Process.Session do
   `{:error, :no_process}`.
 
     * `:info` – what the session knows;
-    * `{:wait, timeout}` – how it ends;
+    * `{:wait, timeout}` – how it ends, and `:try_wait` whether it has;
     * `{:set_owner, owner}` – who gets the events;
     * `{:command, command}` – what the agent answers to it;
-    * `{:write, bytes, timeout}` – types into the terminal.
+    * `{:write, input, bytes, timeout}` – gives the workload something to read, by the command `input`
+      or, for `:any`, by the one that there is;
+    * `:close_stdin` – nothing more;
+    * `{:receive, want, timeout}` – what it has written;
+    * `{:set_active, active}` – who gets that;
+    * `{:cancel, grace}` – ends the workload, and waits for nothing.
   """
   @spec call(GenServer.server(), term) :: term
   def call(session, request) do
@@ -76,19 +92,49 @@ defmodule Linx.Process.Session do
     :exit, _reason -> {:error, :no_process}
   end
 
+  @doc """
+  The next piece of output, from any source, and behind the last one how the session has ended. Only
+  while the owner does not get the output.
+  """
+  @spec next(GenServer.server()) ::
+          {:output, Stdio.source(), binary} | {:ended, Info.t()} | {:error, :active | :no_process}
+  def next(session), do: call(session, {:receive, :next, :infinity})
+
+  @doc "Gives the workload something to read, for which nobody waits."
+  @spec feed(GenServer.server(), iodata) :: :ok
+  def feed(session, data), do: GenServer.cast(session, {:feed, IO.iodata_to_binary(data)})
+
+  @doc "The workload finds the end of its input behind what it has been given."
+  @spec close_input(GenServer.server()) :: :ok
+  def close_input(session), do: GenServer.cast(session, :close_input)
+
   @impl true
   def init(options) do
     Process.flag(:trap_exit, true)
 
     state = %__MODULE__{
-      info: %Info{mode: options.mode, pty?: options.stdio == :pty},
+      info: %Info{
+        mode: options.mode,
+        argv: options.argv,
+        pty?: options.stdio == :pty,
+        started_at: DateTime.utc_now()
+      },
+      began: System.monotonic_time(),
       owner: options.owner,
       linger: options.linger,
-      grace: options.grace
+      grace: options.grace,
+      stop_signal: options.stop_signal,
+      timer: start_timer(options.timeout),
+      lifeline: options.lifeline && Process.monitor(options.lifeline),
+      input: Stdio.input(options.stdio),
+      output: Output.new(Stdio.outputs(options.stdio), options.active)
     }
 
     {:ok, state, {:continue, {:open, options}}}
   end
+
+  defp start_timer(:infinity), do: nil
+  defp start_timer(ms), do: Process.send_after(self(), :time_is_up, ms)
 
   @impl true
   def handle_continue({:open, options}, state) do
@@ -129,27 +175,86 @@ defmodule Linx.Process.Session do
     {:noreply, %{state | callers: callers}}
   end
 
+  def handle_call(:try_wait, _from, state), do: {:reply, state.info.result || :running, state}
+
   def handle_call({:stop, _grace}, _from, %{agent: nil} = state), do: {:stop, :normal, state}
 
   def handle_call({:stop, grace}, _from, state) do
-    grace = grace || state.grace
-    stop_workload(state, grace)
-    Process.send_after(self(), :overdue, grace + @cleaning_up)
-    {:noreply, %{state | stopping: true}}
+    {:noreply, cancel(%{state | stopping: true}, grace || state.grace)}
+  end
+
+  def handle_call({:cancel, _grace}, _from, %{info: %{stage: :terminated}} = state) do
+    {:reply, :ok, state}
+  end
+
+  def handle_call({:cancel, grace}, _from, state), do: {:reply, :ok, cancel(state, grace)}
+
+  def handle_call({:receive, want, timeout}, from, state) do
+    case Output.take(state.output, want) do
+      {:ok, answer, effects, output} ->
+        GenServer.reply(from, answer)
+        settle(perform(effects, %{state | output: output}))
+
+      :wait ->
+        {id, receivers} = Callers.add(state.receivers, from, timeout)
+        output = Output.wait(state.output, id, want)
+        {:noreply, %{state | receivers: receivers, output: output}}
+    end
+  end
+
+  def handle_call({:set_active, active}, from, state) do
+    case Output.set_active(state.output, active) do
+      {:ok, effects, output} ->
+        GenServer.reply(from, :ok)
+        settle(perform(effects, %{state | output: output}))
+
+      error ->
+        {:reply, error, state}
+    end
   end
 
   def handle_call(_about_the_workload, _from, %{info: %{stage: :terminated}} = state) do
     {:reply, {:error, :no_process}, state}
   end
 
-  def handle_call({:command, command}, from, state) do
-    {:noreply, command(state, command, from)}
+  # An abort waits for nothing, here as in the agent.
+  def handle_call({:command, :abort}, from, state) do
+    {frame, calls} = Calls.begin(state.calls, :abort, from)
+    {:noreply, send_frame(%{state | calls: calls}, frame)}
   end
 
-  def handle_call({:write, bytes, timeout}, from, state) do
-    {id, callers} = Callers.add(state.callers, from, timeout)
-    {:noreply, write(%{state | callers: callers, writes: Writes.add(state.writes, id, bytes)})}
+  def handle_call({:command, command}, from, state) do
+    {:noreply, next_call(%{state | calls: Calls.add(state.calls, command, from)})}
   end
+
+  def handle_call({:write, input, bytes, timeout}, from, state) do
+    cond do
+      input != :any and input != state.input -> {:reply, {:error, :not_pty}, state}
+      state.input == nil -> {:reply, {:error, :not_piped}, state}
+      Writes.closed?(state.writes) -> {:reply, {:error, :closed}, state}
+      true -> {:noreply, write(state, bytes, from, timeout)}
+    end
+  end
+
+  def handle_call(:close_stdin, _from, %{input: :stdin} = state) do
+    {:reply, :ok, end_input(state)}
+  end
+
+  def handle_call(:close_stdin, _from, state), do: {:reply, {:error, :not_piped}, state}
+
+  @impl true
+  def handle_cast(_about_the_workload, %{info: %{stage: :terminated}} = state) do
+    {:noreply, state}
+  end
+
+  def handle_cast({:feed, bytes}, state) do
+    if state.input == nil or Writes.closed?(state.writes),
+      do: {:noreply, state},
+      else: {:noreply, write(%{state | writes: Writes.add(state.writes, nil, bytes)})}
+  end
+
+  def handle_cast(:close_input, %{input: :stdin} = state), do: {:noreply, end_input(state)}
+  def handle_cast(:close_input, state), do: {:noreply, state}
 
   @impl true
   def handle_info(message, state) do
@@ -171,10 +276,16 @@ defmodule Linx.Process.Session do
     end
   end
 
+  # What has not been read goes with the session.
   @impl true
-  def terminate(_reason, %{agent: nil}), do: :ok
-
   def terminate(_reason, state) do
+    state = if state.agent, do: end_workload(state), else: state
+    {effects, _output} = Output.abandon(state.output)
+    perform(effects, state)
+    :ok
+  end
+
+  defp end_workload(state) do
     stop_workload(state, state.grace)
     await_close(state, now() + state.grace + @cleaning_up)
   end
@@ -182,7 +293,7 @@ defmodule Linx.Process.Session do
   # What the agent tells
 
   defp handle_event({:spawned, host_pid}, state) do
-    update(state, stage: :spawned, host_pid: host_pid)
+    write(update(state, stage: :spawned, host_pid: host_pid))
   end
 
   defp handle_event({:ready, child_pid}, state) do
@@ -196,22 +307,29 @@ defmodule Linx.Process.Session do
     update(state, stage: :running)
   end
 
-  defp handle_event({:pty_out, bytes}, state) do
-    notify(state, {:linx_process, :pty_out, bytes})
-    state
+  defp handle_event({:pty_out, bytes}, state), do: output(state, :pty, bytes)
+  defp handle_event({:stdout, bytes}, state), do: output(state, :stdout, bytes)
+  defp handle_event({:stderr, bytes}, state), do: output(state, :stderr, bytes)
+
+  defp handle_event({:eof, source}, state) do
+    {effects, output} = Output.eof(state.output, source)
+    perform(effects, %{state | output: output})
   end
 
+  # It belongs to the end, which follows.
+  defp handle_event({:usage, rusage}, state), do: %{state | usage: Usage.new(rusage)}
+
   defp handle_event({:reply, ref, answer}, state) do
-    case Map.pop(state.calls, ref) do
+    case Calls.done(state.calls, ref) do
       {nil, _calls} ->
         state
 
-      {:write, calls} ->
-        written(answer, %{state | calls: calls})
+      {:input, calls} ->
+        written(answer, next_call(%{state | calls: calls}))
 
       {from, calls} ->
         GenServer.reply(from, answer(answer))
-        next_command(%{state | calls: calls})
+        next_call(%{state | calls: calls})
     end
   end
 
@@ -219,29 +337,14 @@ defmodule Linx.Process.Session do
 
   # Commands and their answers
 
-  # An abort waits for nothing, here as in the agent.
-  defp command(state, :abort, from), do: call_agent(state, :abort, from)
-
-  defp command(state, command, from) do
-    next_command(%{state | commands: :queue.in({command, from}, state.commands)})
-  end
-
-  defp next_command(state) when map_size(state.calls) >= @most_calls, do: state
-
-  defp next_command(state) do
-    case :queue.out(state.commands) do
-      {{:value, {command, from}}, others} ->
-        call_agent(%{state | commands: others}, command, from)
-
-      {:empty, _none} ->
-        state
+  defp next_call(state) do
+    case Calls.next(state.calls) do
+      {:send, frame, calls} -> send_frame(%{state | calls: calls}, frame)
+      :wait -> state
     end
   end
 
-  defp call_agent(%{next_ref: ref} = state, command, from) do
-    frame = Wire.call(ref, command)
-    state = %{state | next_ref: ref + 1, calls: Map.put(state.calls, ref, from)}
-
+  defp send_frame(state, frame) do
     if Wire.too_big?(frame) do
       Agent.close(state.agent)
       ended(state, {:error, Error.new(:command_too_big, @emsgsize)})
@@ -253,6 +356,8 @@ defmodule Linx.Process.Session do
 
   defp answer({:error, _errno, :running}), do: {:error, :running}
   defp answer({:error, _errno, :ended}), do: {:error, :no_process}
+  defp answer({:error, @epipe, :stdin}), do: {:error, :epipe}
+  defp answer({:error, @ebadf, :stdin}), do: {:error, :closed}
 
   defp answer({:error, @enotty, stage}) when stage in [:pty_in, :pty_winsize, :pty_master] do
     {:error, :not_pty}
@@ -261,10 +366,29 @@ defmodule Linx.Process.Session do
   defp answer({:error, errno, stage}), do: {:error, Error.new(stage, errno)}
   defp answer(done), do: done
 
+  # What the workload reads
+
+  defp write(state, bytes, from, timeout) do
+    {id, callers} = Callers.add(state.callers, from, timeout)
+    write(%{state | callers: callers, writes: Writes.add(state.writes, id, bytes)})
+  end
+
+  defp end_input(state), do: write(%{state | writes: Writes.close(state.writes)})
+
+  # The agent keeps only so much of what comes before there is anybody to read it.
+  defp write(%{info: %{stage: :starting}} = state), do: state
+
   defp write(state) do
     case Writes.next(state.writes) do
-      {:send, chunk, writes} -> call_agent(%{state | writes: writes}, {:pty_in, chunk}, :write)
-      :wait -> state
+      {:send, chunk, writes} ->
+        {frame, calls} = Calls.begin(state.calls, {state.input, chunk}, :input)
+        send_frame(%{state | writes: writes, calls: calls}, frame)
+
+      {:close, writes} ->
+        send_frame(%{state | writes: writes}, Wire.command(:close_stdin))
+
+      :wait ->
+        state
     end
   end
 
@@ -284,6 +408,29 @@ defmodule Linx.Process.Session do
     %{state | callers: Callers.answer(state.callers, id, answer)}
   end
 
+  # What the workload writes
+
+  defp output(state, source, bytes) do
+    {effects, output} = Output.put(state.output, source, bytes)
+    perform(effects, %{state | output: output})
+  end
+
+  defp perform(effects, state), do: Enum.reduce(effects, state, &perform_one/2)
+
+  defp perform_one({:event, event}, state) do
+    notify(state, event)
+    state
+  end
+
+  defp perform_one({:answer, id, answer}, state) do
+    %{state | receivers: Callers.answer(state.receivers, id, answer)}
+  end
+
+  defp perform_one({:credit, source, n}, state) do
+    Agent.write(state.agent, Wire.command({:credit, source, n}))
+    state
+  end
+
   # The end
 
   defp result({:error, errno, stage, cause}), do: {:error, Error.new(stage, errno, cause)}
@@ -291,27 +438,28 @@ defmodule Linx.Process.Session do
 
   # Only the first end counts: what follows one is the agent on its way out.
   defp ended(%{info: %{result: nil}} = state, result) do
-    state = update(state, stage: :terminated, result: result)
-    notify(state, last_event(result))
+    if state.timer, do: Process.cancel_timer(state.timer)
 
-    waiting = for {_command, from} <- :queue.to_list(state.commands), do: from
+    state =
+      update(state,
+        stage: :terminated,
+        result: result,
+        duration: microseconds_since(state.began),
+        usage: state.usage
+      )
 
-    for from <- Map.values(state.calls) ++ waiting, from != :write do
-      GenServer.reply(from, {:error, :no_process})
-    end
+    for from <- Calls.callers(state.calls), do: GenServer.reply(from, {:error, :no_process})
 
     callers =
       Enum.reduce(Writes.ids(state.writes), state.callers, fn id, callers ->
         Callers.answer(callers, id, {:error, :no_process})
       end)
 
-    %{
-      state
-      | calls: %{},
-        commands: :queue.new(),
-        writes: Writes.new(),
-        callers: Callers.answer_all(callers, result)
-    }
+    {effects, output} = Output.finish(state.output, last_event(result), state.info)
+
+    state = perform(effects, %{state | output: output, calls: Calls.new(), writes: Writes.new()})
+
+    %{state | callers: Callers.answer_all(callers, result)}
   end
 
   defp ended(state, _result), do: state
@@ -321,15 +469,18 @@ defmodule Linx.Process.Session do
   defp last_event({:error, error}), do: {:linx_process, :error, error.code, error.stage}
 
   # A closed agent means that nothing is left of the workload, so that a successor may start.
-  defp closed(state) do
-    state = %{state | agent: nil}
+  defp closed(state), do: settle(%{state | agent: nil})
 
+  # An owner who is to get the output in messages gets all of it.
+  defp settle(%{agent: nil} = state) do
     cond do
       state.stopping -> {:stop, :normal, state}
-      state.linger -> {:noreply, state}
+      state.linger or not Output.told?(state.output) -> {:noreply, state}
       true -> {:stop, exit_reason(state.info.result), state}
     end
   end
+
+  defp settle(state), do: {:noreply, state}
 
   defp exit_reason({:ok, {:exited, 0}}), do: :normal
   defp exit_reason({:ok, :aborted}), do: {:shutdown, :aborted}
@@ -339,10 +490,20 @@ defmodule Linx.Process.Session do
   # An agent that has told the end is on its way out, and reads no more. A write could close the port
   # before the agent does.
   defp stop_workload(%{info: %{result: nil}} = state, grace) do
-    Agent.write(state.agent, Wire.command({:stop, grace}))
+    Agent.write(state.agent, Wire.command(stop_command(grace, state.stop_signal)))
   end
 
   defp stop_workload(_state, _grace), do: :ok
+
+  defp stop_command(grace, @sigterm), do: {:stop, grace}
+  defp stop_command(grace, signal), do: {:stop, grace, signal}
+
+  # An agent that does not do it in time, because it has been stopped or is hung up, is given up.
+  defp cancel(state, grace) do
+    stop_workload(state, grace)
+    Process.send_after(self(), :overdue, grace + @cleaning_up)
+    state
+  end
 
   # That it has closed will be told.
   defp abandon(state) do
@@ -350,7 +511,7 @@ defmodule Linx.Process.Session do
     {:noreply, state}
   end
 
-  defp await_close(%{agent: nil}, _deadline), do: :ok
+  defp await_close(%{agent: nil} = state, _deadline), do: state
 
   defp await_close(state, deadline) do
     receive do
@@ -370,18 +531,30 @@ defmodule Linx.Process.Session do
 
   defp handle_other(:overdue, state), do: abandon(state)
 
+  defp handle_other(:time_is_up, %{info: %{result: nil}} = state) do
+    {:noreply, state |> update(timed_out?: true) |> cancel(state.grace)}
+  end
+
+  # Whoever the session is for has gone: nobody waits for it to end in good order.
+  defp handle_other({:DOWN, ref, :process, _pid, _reason}, %{lifeline: ref} = state) do
+    {:stop, :normal, %{state | grace: 0}}
+  end
+
   # Whatever the session is linked to takes it along, as it would any process.
   defp handle_other({:EXIT, pid, reason}, state) when is_pid(pid) and reason != :normal do
     {:stop, if(state.agent, do: reason, else: :normal), state}
   end
 
   defp handle_other(message, state) do
-    case Callers.dismiss(state.callers, message) do
-      {id, callers} ->
+    with {:writes, :unrelated} <- {:writes, Callers.dismiss(state.callers, message)},
+         {:output, :unrelated} <- {:output, Callers.dismiss(state.receivers, message)} do
+      {:noreply, state}
+    else
+      {:writes, {id, callers}} ->
         {:noreply, %{state | callers: callers, writes: Writes.drop(state.writes, id)}}
 
-      :unrelated ->
-        {:noreply, state}
+      {:output, {id, receivers}} ->
+        {:noreply, %{state | receivers: receivers, output: Output.drop(state.output, id)}}
     end
   end
 
@@ -402,4 +575,8 @@ defmodule Linx.Process.Session do
   end
 
   defp now, do: System.monotonic_time(:millisecond)
+
+  defp microseconds_since(native) do
+    System.convert_time_unit(System.monotonic_time() - native, :native, :microsecond)
+  end
 end

@@ -102,7 +102,8 @@ defmodule Linx.Process.AgentTest do
   end
 
   test "a call that it never answers ends with it" do
-    session = spawn_with(say({:status, :spawned, 1}) <> "head -c 1000 <&3 >/dev/null; exit 1")
+    said = say({:status, :spawned, 1})
+    session = spawn_with(said <> "head -c 1000 <&3 >/dev/null; exit 1", stdio: :pty)
 
     calls = for _ <- 1..40, do: Task.async(fn -> P.signal(session, 15) end)
     writer = Task.async(fn -> P.pty_write(session, "x") end)
@@ -150,9 +151,9 @@ defmodule Linx.Process.AgentTest do
 
     # A call that the agent is to answer, made before it can.
     defp early(session, fun) do
-      calls = map_size(:sys.get_state(session).calls)
+      calls = map_size(:sys.get_state(session).calls.under_way)
       task = Task.async(fun)
-      eventually(fn -> map_size(:sys.get_state(session).calls) == calls + 1 end)
+      eventually(fn -> map_size(:sys.get_state(session).calls.under_way) == calls + 1 end)
       task
     end
 

@@ -260,7 +260,7 @@ defmodule Linx.Process.OptionsTest do
 
       for {stdio, offending} <- [
             {nil, nil},
-            {:pipe, :pipe},
+            {:pipes, :pipes},
             {{:connect_unix, "/x"}, {:connect_unix, "/x"}},
             {[:devnull], :devnull},
             {[stdout: :pty], {:stdout, :pty}},
