@@ -17,10 +17,21 @@ defmodule Linx.Agent.WireTest do
         cwd: "/",
         no_new_privs: true,
         orphan: :kill,
-        descendants: :leave
+        descendants: :leave,
+        credit: 262_144,
+        output: :eof,
+        usage: true,
+        winsize: {24, 80, 0, 0},
+        uid: 1,
+        gid: 2,
+        groups: [3],
+        files: [{"/f", "x", 0o644}],
+        chain: [["/bin/true"]]
       }
 
-      assert request(Map.merge(fields, %{owner: self(), linger: true, grace: 1})) ==
+      others = %{owner: self(), linger: true, grace: 1, active: true, timeout: 1, user: {1, 2}}
+
+      assert request(Map.merge(fields, others)) ==
                {:spawn, Map.put(fields, :causes, true)}
     end
 
@@ -48,6 +59,16 @@ defmodule Linx.Agent.WireTest do
     assert sendable.([String.duplicate("x", 8 * 1024 * 1024)]) == {:error, 90, :request_too_big}
     assert sendable.(List.duplicate("", 400_000)) == {:error, 22, :malformed_request}
     assert {:ok, _frame} = sendable.(List.duplicate("", 399_000))
+
+    for {key, many} <- [
+          chain: List.duplicate(["x"], 200_000),
+          files: List.duplicate({"", "", 0}, 100_000),
+          groups: List.duplicate(0, 400_000)
+        ] do
+      assert Wire.sendable_request(:spawn, Map.put(fields, key, many)) ==
+               {:error, 22, :malformed_request}
+    end
+
     refute Wire.too_big?(Wire.command({:pty_in, String.duplicate("x", 1_000_000)}))
     assert Wire.too_big?(Wire.command({:pty_in, String.duplicate("x", 8 * 1024 * 1024)}))
   end
@@ -76,21 +97,42 @@ defmodule Linx.Agent.WireTest do
       end
     end
 
-    test "what a terminal says is not copied" do
+    test "what comes in quantities is not copied" do
       # As the agent encodes it.
       bytes = String.duplicate("x", 16_384)
-      frame = <<131, 104, 2, 97, 9, 104, 2, 119, 7, "pty_out", 109, 16_384::32, bytes::binary>>
-      assert {:ok, 9, {:pty_out, ^bytes = out}} = Wire.decode_addressed(frame)
-      assert :binary.referenced_byte_size(out) == byte_size(frame)
+
+      for {source, head} <- [
+            pty_out: <<119, 7, "pty_out">>,
+            stdout: <<119, 6, "stdout">>,
+            stderr: <<119, 6, "stderr">>
+          ] do
+        frame = <<131, 104, 2, 97, 9, 104, 2, head::binary, 109, 16_384::32, bytes::binary>>
+        assert {:ok, 9, {^source, ^bytes = out}} = Wire.decode_addressed(frame)
+        assert :binary.referenced_byte_size(out) == byte_size(frame)
+      end
     end
   end
 
   test "commands travel as they are, or in a call" do
-    for command <- [:proceed, {:signal, 15, :tree}, {:pty_in, <<0, 255>>}, {:stop, 2_000}] do
+    for command <- [
+          :proceed,
+          {:signal, 15, :tree},
+          {:pty_in, <<0, 255>>},
+          {:stop, 2_000},
+          {:stop, 2_000, 2},
+          {:stdin, <<0, 255>>},
+          :close_stdin,
+          {:credit, :stdout, 65_536}
+        ] do
       assert :erlang.binary_to_term(Wire.command(command)) == command
       assert :erlang.binary_to_term(Wire.call(7, command)) == {:call, 7, command}
     end
   end
+
+  @rusage Map.new(
+            [:utime, :stime, :maxrss, :minflt, :majflt, :inblock, :oublock, :nvcsw, :nivcsw],
+            &{&1, 0}
+          )
 
   test "events" do
     for {term, event} <- [
@@ -98,6 +140,11 @@ defmodule Linx.Agent.WireTest do
           {{:status, :ready, 1}, {:ready, 1}},
           {{:status, :running}, :running},
           {{:pty_out, "hi\r\n"}, {:pty_out, "hi\r\n"}},
+          {{:stdout, <<0, 255>>}, {:stdout, <<0, 255>>}},
+          {{:stderr, "x"}, {:stderr, "x"}},
+          {{:eof, :stdout}, {:eof, :stdout}},
+          {{:eof, :stderr}, {:eof, :stderr}},
+          {{:usage, @rusage}, {:usage, @rusage}},
           {{:reply, 0, :ok}, {:reply, 0, :ok}},
           {{:reply, 1, {:ok, %{fd: 7}}}, {:reply, 1, {:ok, %{fd: 7}}}},
           {{:reply, 2, {:error, 16, :running}}, {:reply, 2, {:error, 16, :running}}},
@@ -129,6 +176,12 @@ defmodule Linx.Agent.WireTest do
           {:status, :exited, :zero},
           {:status, :started, 1},
           {:pty_out, ~c"bytes"},
+          {:stdout, :bytes},
+          {:stdin, "x"},
+          {:eof, :stdin},
+          {:usage, %{}},
+          {:usage, %{@rusage | stime: 1.0}},
+          {:usage, Map.delete(@rusage, :nivcsw)},
           {:reply, :ref, :ok},
           {:reply, 1, :maybe},
           {:reply, 1, {:ok, []}},

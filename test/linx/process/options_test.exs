@@ -33,7 +33,19 @@ defmodule Linx.Process.OptionsTest do
              no_new_privs: false,
              orphan: :kill,
              descendants: :kill,
-             grace: 2_000
+             grace: 2_000,
+             timeout: :infinity,
+             stop_signal: 15,
+             active: nil,
+             credit: nil,
+             output: nil,
+             winsize: nil,
+             uid: nil,
+             gid: nil,
+             groups: nil,
+             files: nil,
+             chain: nil,
+             lifeline: nil
            } = options
   end
 
@@ -246,8 +258,15 @@ defmodule Linx.Process.OptionsTest do
       for good <- [
             :inherit,
             :devnull,
+            :pipe,
             :pty,
             [],
+            [stdout: :pipe, stderr: :stdout],
+            [stderr: :stdout],
+            [
+              stdin: {:file, "in", [:read]},
+              stdout: {:file, "/out", [:append, :read, :exclusive]}
+            ],
             [stdin: :devnull],
             [stderr: :inherit, stdin: :devnull, stdout: {:connect_unix, "/run/x"}]
           ] do
@@ -268,6 +287,22 @@ defmodule Linx.Process.OptionsTest do
             {[{1, :devnull}], {1, :devnull}},
             {[stdout: :devnull, stdin: :devnull, stdout: :inherit], {:stdout, :inherit}},
             {[stdin: :inherit, stdin: :inherit], {:stdin, :inherit}},
+            {[stdout: :stderr], {:stdout, :stderr}},
+            {[stdout: :stdout], {:stdout, :stdout}},
+            {[stdin: :stdout], {:stdin, :stdout}},
+            {[stdout: {:file, ""}], {:stdout, {:file, ""}}},
+            {[stdout: {:file, "a\0"}], {:stdout, {:file, "a\0"}}},
+            {[stdout: {:file, ~c"/x"}], {:stdout, {:file, ~c"/x"}}},
+            {[stdout: {:file, "/x", []}], {:stdout, {:file, "/x", []}}},
+            {[stdout: {:file, "/x", :write}], {:stdout, {:file, "/x", :write}}},
+            {[stdout: {:file, "/x", [:create]}], {:stdout, {:file, "/x", [:create]}}},
+            {[stdout: {:file, "/x", [:write | :read]}],
+             {:stdout, {:file, "/x", [:write | :read]}}},
+            {[stdout: {:file, "/x", [:write, :append]}],
+             {:stdout, {:file, "/x", [:write, :append]}}},
+            {[stdout: {:file, "/x", [:exclusive]}], {:stdout, {:file, "/x", [:exclusive]}}},
+            {[stdin: {:file, "/x", [:read, :exclusive]}],
+             {:stdin, {:file, "/x", [:read, :exclusive]}}},
             {[stdout: {:connect_unix, ""}], {:stdout, {:connect_unix, ""}}},
             {[stdout: {:connect_unix, "a\0"}], {:stdout, {:connect_unix, "a\0"}}},
             {[stdout: {:connect_unix, ~c"/x"}], {:stdout, {:connect_unix, ~c"/x"}}},
@@ -278,6 +313,142 @@ defmodule Linx.Process.OptionsTest do
       end
 
       assert value(:stdio, stdio: [stdin: {:connect_unix, binary_part(long, 0, 107)}])
+    end
+
+    test "opens a file for reading or writing unless it is told otherwise" do
+      assert value(:stdio, stdio: [stdin: {:file, "/i"}, stdout: {:file, "/o"}]) ==
+               [stdin: {:file, "/i", [:read]}, stdout: {:file, "/o", [:write]}]
+    end
+
+    test "with an output to the session has a credit, and a mode" do
+      for {stdio, active} <- [
+            {:pipe, false},
+            {:pty, true},
+            {[stdout: :pipe], false},
+            {[stderr: :pipe], false}
+          ] do
+        assert value(:credit, stdio: stdio) == 262_144
+        assert value(:active, stdio: stdio) == active
+
+        for mode <- [true, false, :once, 5],
+            do: assert(value(:active, stdio: stdio, active: mode) == mode)
+      end
+
+      for stdio <- [:inherit, :devnull, [stdin: :pipe], [stderr: :stdout]] do
+        assert value(:credit, stdio: stdio) == nil
+        assert value(:active, stdio: stdio) == nil
+
+        for mode <- [true, false] do
+          assert spawn_with(stdio: stdio, active: mode) == {:error, {:bad_active, mode}}
+        end
+      end
+
+      for bad <- [nil, 0, -1, 1.0, :discard, "once"] do
+        assert spawn_with(stdio: :pipe, active: bad) == {:error, {:bad_active, bad}}
+      end
+    end
+
+    test "may have an end of output apart from that of the program" do
+      assert value(:output, stdio: :pipe, output: :until_exit) == :exit
+      assert value(:output, stdio: :pipe, output: :until_eof) == :eof
+      assert value(:output, output: :until_exit) == :exit
+
+      for stdio <- [:inherit, :pty, [stdin: :pipe]] do
+        assert spawn_with(stdio: stdio, output: :until_eof) == {:error, {:bad_output, :until_eof}}
+      end
+
+      for bad <- [nil, :eof, true],
+          do: assert(spawn_with(output: bad) == {:error, {:bad_output, bad}})
+    end
+
+    test "with a terminal may have its size" do
+      size = {24, 80, 0, 0}
+      assert value(:winsize, stdio: :pty, winsize: {24, 80}) == size
+      assert value(:winsize, stdio: :pty, winsize: size) == size
+
+      assert value(:winsize, stdio: :pty, winsize: %{rows: 24, cols: 80, xpixel: 0, ypixel: 0}) ==
+               size
+
+      for bad <- [{24}, {24, -1}, {65_536, 80}, {24, 80, 0}, [24, 80], nil, %{rows: 24, cols: 80}] do
+        assert spawn_with(stdio: :pty, winsize: bad) == {:error, {:bad_winsize, bad}}
+      end
+
+      assert spawn_with(stdio: :pipe, winsize: size) == {:error, {:bad_winsize, size}}
+      assert spawn_with(winsize: {24, 80}) == {:error, {:bad_winsize, size}}
+    end
+  end
+
+  test "timeout is a time in milliseconds, or none" do
+    for good <- [0, 60_000, :infinity], do: assert(value(:timeout, timeout: good) == good)
+
+    for bad <- [-1, 1.5, nil, "1", 0x1_0000_0000] do
+      assert spawn_with(timeout: bad) == {:error, {:bad_timeout, bad}}
+    end
+  end
+
+  test "stop_signal is a signal by name or number" do
+    assert value(:stop_signal, stop_signal: :sigint) == 2
+    assert value(:stop_signal, stop_signal: 2) == 2
+
+    for bad <- [:sigfoo, 0, 65, nil, "SIGINT"] do
+      assert spawn_with(stop_signal: bad) == {:error, {:bad_stop_signal, bad}}
+    end
+  end
+
+  describe "files" do
+    test "are paths with data, and perhaps a mode" do
+      assert value(:files, files: %{"/a" => ["b", ?c]}) == [{"/a", "bc", 0o644}]
+
+      assert value(:files, files: [{"a", "1"}, {"b", "", 0o7777}]) ==
+               [{"a", "1", 0o644}, {"b", "", 0o7777}]
+
+      assert value(:files, files: []) == []
+    end
+
+    test "are refused with the first that is wrong" do
+      for bad <- [
+            {"", "x"},
+            {"a\0", "x"},
+            {~c"a", "x"},
+            {"a", :x},
+            {"a", ["x", 256]},
+            {"a", "x", -1},
+            {"a", "x", 0o10000},
+            {"a", "x", nil},
+            {"a", "x", 0o644, 1},
+            "a",
+            {"a"}
+          ] do
+        assert spawn_with(files: [{"/good", "x"}, bad, :later]) == {:error, {:bad_files, bad}}
+      end
+
+      for bad <- ["a", nil, [{"a", "x"} | 1], {"a", "x"}] do
+        assert spawn_with(files: bad) == {:error, {:bad_files, bad}}
+      end
+
+      assert spawn_with(files: %{a: "x"}) == {:error, {:bad_files, {:a, "x"}}}
+    end
+  end
+
+  describe "chain" do
+    test "is a list of programs, which are looked up" do
+      sh = System.find_executable("sh")
+      chain = [["sh", "-c", "x"], ["/bin/true"]]
+      assert value(:chain, chain: chain) == [[sh, "-c", "x"], ["/bin/true"]]
+      assert value(:chain, chain: []) == []
+
+      assert {:error, %Error{stage: :execve, errno: :enoent}} =
+               spawn_with(chain: [["sh"], ["no-such-program"]])
+    end
+
+    test "is refused with the first that is wrong" do
+      for bad <- [[], "ls", [""], ["ls", 1], ["ls" | "x"], ["a\0"], nil] do
+        assert spawn_with(chain: [["sh"], bad, :later]) == {:error, {:bad_chain, bad}}
+      end
+
+      for bad <- ["sh", nil, :sh, [["sh"] | 1]] do
+        assert spawn_with(chain: bad) == {:error, {:bad_chain, bad}}
+      end
     end
   end
 
@@ -379,6 +550,12 @@ defmodule Linx.Process.OptionsTest do
       assert P.stop(dead, grace: -1) == {:error, {:bad_grace, -1}}
       assert P.stop(dead, timeout: 1) == {:error, {:bad_option, :timeout}}
       assert P.stop(dead, 5) == {:error, {:bad_options, 5}}
+      assert P.cancel(dead, -1) == {:error, {:bad_grace, -1}}
+      assert P.recv(dead, :stdin) == {:error, {:bad_source, :stdin}}
+      assert P.recv(dead, :any, :never) == {:error, {:bad_timeout, :never}}
+      assert P.write(dead, :x) == {:error, {:bad_data, :x}}
+      assert P.write(dead, "x", nil) == {:error, {:bad_timeout, nil}}
+      assert P.set_active(dead, :always) == {:error, {:bad_active, :always}}
     end
 
     test "a window size has four numbers of 16 bits", %{dead: dead} do
@@ -411,6 +588,13 @@ defmodule Linx.Process.OptionsTest do
               P.pty_set_winsize(session, {24, 80, 0, 0}),
               P.pty_master(session),
               P.set_owner(session, self()),
+              P.recv(session),
+              P.recv(session, :stdout, 10),
+              P.write(session, "x"),
+              P.close_stdin(session),
+              P.set_active(session, :discard),
+              P.try_wait(session),
+              P.cancel(session),
               P.stop(session),
               P.stop(session, grace: 0)
             ] do
