@@ -16,8 +16,8 @@ defmodule Linx.Process.Info do
     * `:started_at` – when the session began, and `:duration`, for how many microseconds it went on,
       `nil` until it has ended;
     * `:timed_out?` – whether its `:timeout` was over before it ended;
-    * `:usage` – what the workload has used, a `Linx.Usage`; `nil` until it has ended, and when it
-      never ran;
+    * `:usage` – what the workload has used, a `Linx.Usage`; `nil` until it has ended, and when
+      there was no process, or the agent could not tell;
     * `:result` – `nil` until the session has ended, then what `Linx.Process.wait/1` returns.
 
   The pids stay after the end, when the kernel may have given them to others: they are for the record

@@ -88,6 +88,10 @@ defmodule Linx.Process.Output do
 
   @doc "The workload has ended: what the owner is told then, and who asks for the next thing."
   @spec finish(t, last_event :: tuple, Info.t()) :: {[effect], t}
+  def finish(%{waiting: []} = output, last_event, info) when output.sources == %{} do
+    {[{:event, last_event}], %{output | final: {last_event, info}, told?: true}}
+  end
+
   def finish(output, last_event, info) do
     sources = Map.new(output.sources, fn {name, source} -> {name, %{source | eof?: true}} end)
     deliver(%{output | sources: sources, final: {last_event, info}}, [])

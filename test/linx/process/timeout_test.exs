@@ -284,9 +284,9 @@ defmodule Linx.Process.TimeoutTest do
       for {_field, value} <- Map.from_struct(usage), do: assert(is_integer(value) and value >= 0)
     end
 
-    test "knows nothing of a program that never ran" do
-      session = run(["true"], cwd: "/nowhere")
-      assert {:error, _} = P.wait(session)
+    test "knows of no use when there was no process" do
+      session = run(["true", :binary.copy("x", 9_000_000)])
+      assert {:error, %Error{stage: :request_too_big}} = P.wait(session)
       assert %Info{usage: nil, duration: duration} = P.info(session)
       assert duration > 0
     end
