@@ -24,8 +24,21 @@ defmodule Linx.Process.Writes do
   @spec new() :: t
   def new, do: %__MODULE__{}
 
-  @doc "Puts a write at the end of the queue."
+  @doc """
+  Puts a write at the end of the queue. Small ones that nobody waits for go together: each by itself
+  would take a round trip to the agent.
+  """
   @spec add(t, writer, binary) :: t
+  def add(%{queue: [_ | _] = queue} = writes, nil, bytes) do
+    case List.last(queue) do
+      {nil, rest} when byte_size(rest) < @chunk_size ->
+        %{writes | queue: List.replace_at(queue, -1, {nil, rest <> bytes})}
+
+      _other ->
+        %{writes | queue: queue ++ [{nil, bytes}]}
+    end
+  end
+
   def add(writes, writer, bytes), do: %{writes | queue: writes.queue ++ [{writer, bytes}]}
 
   @doc "Nothing is written behind what is in the queue."

@@ -54,4 +54,20 @@ defmodule Linx.Process.WritesTest do
     assert {:a, writes} = Writes.refused(writes)
     assert run(writes) == [1, :b]
   end
+
+  test "small writes that nobody waits for go together, in their order" do
+    writes = Enum.reduce(1..1_000, Writes.new(), &Writes.add(&2, nil, "#{&1} "))
+    expected = Enum.map_join(1..1_000, &"#{&1} ")
+    assert {:send, ^expected, _writes} = Writes.next(writes)
+
+    # Also behind one that is under way, but not past one that somebody waits for.
+    {:send, "a", writes} = Writes.new() |> Writes.add(nil, "a") |> Writes.next()
+    writes = writes |> Writes.add(nil, "b") |> Writes.add(:c, "c") |> Writes.add(nil, "d")
+    assert {:more, writes} = Writes.taken(writes)
+    assert run(writes) == [1, nil, 1, :c, 1, nil]
+
+    large = :binary.copy("x", @chunk)
+    writes = Writes.new() |> Writes.add(nil, large) |> Writes.add(nil, "y")
+    assert run(writes) == [@chunk, nil, 1, nil]
+  end
 end
