@@ -1,0 +1,191 @@
+defmodule Linx.Command.Input do
+  @moduledoc false
+
+  # What a program reads on its standard input.
+  #
+  # Bytes are handed to the session at once. What has yet to be enumerated, or is written by a function,
+  # is written by a process of its own, the *writer*, while the caller reads the output; and between the
+  # two and the session stands another, the one here. It sees to it that the writer does not outlive the
+  # session, and that the session does not outlive a writer that crashes, and ends as that one did.
+  #
+  # A program need not read its input: a writer that nobody listens to any more just ends.
+
+  use GenServer
+
+  alias Linx.Command.Sink
+  alias Linx.Process.Session
+
+  @type source :: nil | iodata | Enumerable.t() | (Collectable.t() -> term)
+
+  @typedoc "The process that watches over the writer, if there is one."
+  @opaque t :: {pid, reference} | nil
+
+  @doc "Checks what is to be input; iodata becomes one binary."
+  @spec check(term) :: {:ok, source} | {:error, {:bad_input, term}}
+  def check(nil), do: {:ok, nil}
+  def check(bytes) when is_binary(bytes), do: {:ok, bytes}
+  def check(write) when is_function(write, 1), do: {:ok, write}
+
+  def check(list) when is_list(list) do
+    {:ok, IO.iodata_to_binary(list)}
+  rescue
+    ArgumentError -> {:error, {:bad_input, list}}
+  end
+
+  def check(other) do
+    if Enumerable.impl_for(other), do: {:ok, other}, else: {:error, {:bad_input, other}}
+  end
+
+  @doc "What standard input has to be for that."
+  @spec stdin(source) :: :devnull | :pipe
+  def stdin(nil), do: :devnull
+  def stdin(_source), do: :pipe
+
+  @doc "Starts to write."
+  @spec start(source, session :: pid) :: t
+  def start(nil, _session), do: nil
+
+  def start(bytes, session) when is_binary(bytes) do
+    if bytes != "", do: Session.feed(session, bytes)
+    Session.close_input(session)
+    nil
+  end
+
+  def start(source, session) do
+    callers = [self() | Process.get(:"$callers", [])]
+    {:ok, pid} = GenServer.start(__MODULE__, {source, session, callers})
+    {pid, Process.monitor(pid)}
+  end
+
+  @doc """
+  Ends the writer, whose session has ended. If the writer crashed, the caller crashes likewise.
+  """
+  @spec finish(t) :: :ok
+  def finish(nil), do: :ok
+
+  def finish(input) do
+    case await_end(input) do
+      {:shutdown, {:raised, kind, reason, stacktrace}} -> :erlang.raise(kind, reason, stacktrace)
+      {:shutdown, {:exited, reason}} -> exit(reason)
+      _finished -> :ok
+    end
+  end
+
+  @doc "Ends the writer, however it fared, and whether or not it has been finished."
+  @spec close(t) :: :ok
+  def close(nil), do: :ok
+
+  def close({pid, ref}) do
+    Process.demonitor(ref, [:flush])
+    await_end({pid, Process.monitor(pid)})
+    :ok
+  end
+
+  defp await_end({pid, ref}) do
+    GenServer.cast(pid, :finish)
+
+    receive do
+      {:DOWN, ^ref, :process, ^pid, reason} -> reason
+    end
+  end
+
+  @doc """
+  Called by who starts a session. When that one is itself the writer of another program's input, the
+  session is to be gone when the writer is.
+  """
+  @spec adopt(session :: pid) :: :ok
+  def adopt(session) do
+    if input = Process.get(__MODULE__), do: send(input, {:adopt, session})
+    :ok
+  end
+
+  @impl true
+  def init({source, session, callers}) do
+    Process.flag(:trap_exit, true)
+    Process.link(session)
+    input = self()
+    writer = spawn_link(fn -> write(source, session, input, callers) end)
+    {:ok, %{session: session, writer: writer, adopted: %{}}}
+  end
+
+  @impl true
+  def handle_cast(:finish, state), do: {:stop, :normal, state}
+
+  @impl true
+  def handle_info({:EXIT, writer, reason}, %{writer: writer} = state) do
+    state = %{state | writer: nil}
+
+    case reason do
+      :normal ->
+        {:noreply, state}
+
+      {:shutdown, {:raised, _kind, _reason, _stacktrace}} ->
+        give_up(state, reason)
+
+      _killed ->
+        give_up(state, {:shutdown, {:exited, reason}})
+    end
+  end
+
+  def handle_info({:EXIT, session, _reason}, %{session: session} = state) do
+    {:stop, :normal, state}
+  end
+
+  def handle_info({:adopt, session}, state), do: {:noreply, adopted(session, state)}
+
+  def handle_info({:DOWN, ref, :process, _session, _reason}, state) do
+    {:noreply, %{state | adopted: Map.delete(state.adopted, ref)}}
+  end
+
+  def handle_info(_unrelated, state), do: {:noreply, state}
+
+  @impl true
+  def terminate(_reason, state), do: state |> end_writer() |> await_adopted()
+
+  defp end_writer(%{writer: nil} = state), do: state
+
+  defp end_writer(%{writer: writer} = state) do
+    Process.exit(writer, :kill)
+
+    receive do
+      {:EXIT, ^writer, _reason} -> state
+    end
+  end
+
+  # They watch the writer, and stop by themselves.
+  defp await_adopted(state) do
+    receive do
+      {:adopt, session} -> session |> adopted(state) |> await_adopted()
+    after
+      0 ->
+        for ref <- Map.keys(state.adopted) do
+          receive do
+            {:DOWN, ^ref, :process, _session, _reason} -> :ok
+          end
+        end
+    end
+  end
+
+  defp adopted(session, state) do
+    %{state | adopted: Map.put(state.adopted, Process.monitor(session), session)}
+  end
+
+  defp give_up(state, reason) do
+    _ = Linx.Process.cancel(state.session, 0)
+    {:stop, reason, state}
+  end
+
+  # The writer. Its crash is the caller's, who reports it.
+
+  defp write(source, session, input, callers) do
+    Process.put(:"$callers", callers)
+    Process.put(__MODULE__, input)
+    sink = Sink.new(session)
+
+    if is_function(source, 1), do: source.(sink), else: Enum.into(source, sink)
+    Session.close_input(session)
+  catch
+    :exit, :normal -> Session.close_input(session)
+    kind, reason -> exit({:shutdown, {:raised, kind, reason, __STACKTRACE__}})
+  end
+end
