@@ -10,7 +10,7 @@ defmodule Linx.Command.Sink do
   alias Linx.Process.Session
 
   # So many bytes, or so many writes, are under way before the writer waits.
-  @most_bytes 65_536
+  @most_bytes 131_072
   @most_writes 256
 
   @enforce_keys [:session]
