@@ -4,6 +4,8 @@ defmodule Linx.Command.Lines do
   # Cuts chunks of output into lines, wherever the chunks end. A line comes without its end, which is
   # "\n" or "\r\n", as the line mode of a port has it.
 
+  import Bitwise, only: [&&&: 2]
+
   defstruct max: :infinity, partial: [], size: 0, cut?: false
 
   @typedoc "The beginning of a line whose end has not come yet."
@@ -14,7 +16,10 @@ defmodule Linx.Command.Lines do
             cut?: boolean
           }
 
-  @doc "No output yet. A line of more than `max` bytes comes in pieces of so many."
+  @doc """
+  No output yet. A line of more than `max` bytes comes in pieces of so many, or of up to three less where
+  that would end within a character.
+  """
   @spec new(max :: pos_integer | :infinity) :: t
   def new(max \\ :infinity), do: %__MODULE__{max: max}
 
@@ -45,18 +50,28 @@ defmodule Linx.Command.Lines do
     split_parts(parts, done, new(lines.max))
   end
 
-  defp cut("", done, lines), do: {done, lines}
-
   # In the order of terms every number is less than :infinity.
   defp cut(part, done, %{max: max, size: size} = lines) when size + byte_size(part) <= max do
     {done, %{lines | partial: [lines.partial | part], size: size + byte_size(part)}}
   end
 
   defp cut(part, done, lines) do
-    room = lines.max - lines.size
-    <<piece::binary-size(room), part::binary>> = part
-    piece = IO.iodata_to_binary([lines.partial | piece])
-    cut(part, [piece | done], %{lines | partial: [], size: 0, cut?: true})
+    {done, rest} = [lines.partial | part] |> IO.iodata_to_binary() |> pieces(done, lines.max)
+    # A copy, which does not keep all that came with it.
+    {done, %{lines | partial: :binary.copy(rest), size: byte_size(rest), cut?: true}}
+  end
+
+  defp pieces(line, done, max) when byte_size(line) <= max, do: {done, line}
+
+  defp pieces(line, done, max) do
+    size = before_character(line, max, max(max - 3, 1))
+    <<piece::binary-size(size), rest::binary>> = line
+    pieces(rest, [piece | done], max)
+  end
+
+  # Bytes of the form 10xxxxxx continue a character; it has at most three of them.
+  defp before_character(line, size, least) do
+    Enum.find(size..least//-1, size, &((:binary.at(line, &1) &&& 0xC0) != 0x80))
   end
 
   defp without_return(""), do: ""

@@ -83,6 +83,24 @@ defmodule Linx.Command.LinesTest do
     end
   end
 
+  test "no piece ends within a character" do
+    text = "aäöü€😀😀ß"
+
+    for cut <- 0..byte_size(text), max <- 4..9 do
+      <<first::binary-size(cut), second::binary>> = text
+      pieces = lines([first, second, "\n"], max)
+      assert Enum.join(pieces) == text
+      assert Enum.all?(pieces, &(String.valid?(&1) and byte_size(&1) <= max))
+    end
+
+    # What is no text is cut all the same.
+    for max <- 1..5 do
+      pieces = lines([String.duplicate(<<0x80>>, 17)], max)
+      assert Enum.join(pieces) == String.duplicate(<<0x80>>, 17)
+      assert Enum.all?(pieces, &(byte_size(&1) in 1..max))
+    end
+  end
+
   test "a line of many chunks takes time by its length" do
     chunk = String.duplicate("x", 10)
     assert [line] = lines(List.duplicate(chunk, 100_000))
