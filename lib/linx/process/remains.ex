@@ -7,6 +7,9 @@ defmodule Linx.Process.Remains do
   # supervisor starts the successor at once, and that one has to wait instead, so that the two
   # workloads never run beside each other. Both have the same slot, a term that the child
   # specification carries, and here is known which agent belongs to which.
+  #
+  # A session whose starter is killed, which is linked to it, is on its way out, but takes its time. So
+  # it counts as left behind from then on: the next one in its slot is that of another starter.
 
   use GenServer
 
@@ -22,10 +25,25 @@ defmodule Linx.Process.Remains do
   @spec start_link(term) :: GenServer.on_start()
   def start_link(_arg), do: GenServer.start_link(__MODULE__, nil, name: @name)
 
-  @doc "The caller, the session in this slot, is about to have this agent run something."
-  @spec register(slot | nil, Agent.t()) :: :ok
+  @doc """
+  The caller, the session in this slot, is about to have this agent run something. It must not when its
+  starter has died: then its successor may already have looked for it here.
+  """
+  @spec register(slot | nil, Agent.t()) :: :ok | {:error, :orphan}
   def register(nil, _agent), do: :ok
-  def register(slot, agent), do: GenServer.cast(@name, {:register, slot, self(), agent})
+
+  def register(slot, agent) do
+    starter = starter()
+    GenServer.cast(@name, {:register, slot, self(), starter, agent})
+    if alive?(starter), do: :ok, else: {:error, :orphan}
+  end
+
+  defp starter do
+    case Process.get(:"$ancestors") do
+      [starter | _further] -> GenServer.whereis(starter)
+      _none -> nil
+    end
+  end
 
   @doc """
   Returns when nothing is left of the slot's earlier sessions. Without the application nobody knows of
@@ -46,8 +64,9 @@ defmodule Linx.Process.Remains do
   def init(nil), do: {:ok, %{slots: %{}, slot_of: %{}, waiting: %{}}}
 
   @impl true
-  def handle_cast({:register, slot, session, agent}, state) do
-    {:noreply, put(state, Process.monitor(session), slot, %{session: session, agent: agent})}
+  def handle_cast({:register, slot, session, starter, agent}, state) do
+    entry = %{session: session, starter: starter, agent: agent}
+    {:noreply, put(state, Process.monitor(session), slot, entry)}
   end
 
   @impl true
@@ -103,6 +122,8 @@ defmodule Linx.Process.Remains do
     state.slots
     |> Map.get(slot, %{})
     |> Map.values()
-    |> Enum.any?(&(not Process.alive?(&1.session)))
+    |> Enum.any?(&(not (alive?(&1.session) and alive?(&1.starter))))
   end
+
+  defp alive?(pid), do: pid != nil and Process.alive?(pid)
 end

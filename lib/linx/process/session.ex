@@ -23,6 +23,7 @@ defmodule Linx.Process.Session do
 
   @sigterm 15
 
+  @esrch 3
   @ebadf 9
   @enotty 25
   @epipe 32
@@ -142,9 +143,13 @@ defmodule Linx.Process.Session do
 
     case Agent.open(options) do
       {:ok, agent} ->
+        state = %{state | agent: agent}
+
         # Before there is anything that could be left.
-        Remains.register(options.slot, agent)
-        request(%{state | agent: agent}, options)
+        case Remains.register(options.slot, agent) do
+          :ok -> request(state, options)
+          {:error, :orphan} -> state |> ended({:error, Error.new(:agent, @esrch)}) |> abandon()
+        end
 
       {:error, errno} ->
         state |> ended({:error, Error.new(:agent, errno)}) |> closed()

@@ -648,6 +648,42 @@ defmodule Linx.Process.SupervisionTest do
     defp last_event(_agent_or_guardian), do: {:linx_process, :error, 137, :agent_died}
   end
 
+  describe "a session whose starter is killed" do
+    # A session of this slot, whose program does not listen to SIGTERM and so has all of its grace.
+    defp start_deaf(slot, opts) do
+      tree = Tree.new(:plain, opts, "trap '' TERM")
+      {starter, session} = Tree.start_linked(tree, slot: slot, auto_proceed: true)
+      {starter, session, tree}
+    end
+
+    test "is waited for by its successor, to the end of the grace" do
+      slot = make_ref()
+      {starter, _session, tree} = start_deaf(slot, grace: 500)
+      tree = await_tree(tree)
+      Process.exit(starter, :kill)
+      {starter, session, _tree} = start_deaf(slot, grace: 0)
+      assert next_event() == {:linx_process, :signaled, 9}
+      assert {:linx_process, :ready, _host_pid} = next_event()
+      assert Tree.all_gone?(tree)
+      monitor = Process.monitor(session)
+      Process.exit(starter, :kill)
+      await_down(monitor)
+    end
+
+    test "while it waits itself, runs nothing" do
+      slot = make_ref()
+      {starter, _session, tree} = start_deaf(slot, grace: 500)
+      await_tree(tree)
+      Process.exit(starter, :kill)
+      {starter, session, _tree} = start_deaf(slot, grace: 0)
+      monitor = Process.monitor(session)
+      Process.exit(starter, :kill)
+      assert next_event() == {:linx_process, :signaled, 9}
+      assert next_event() == {:linx_process, :error, 3, :agent}
+      await_down(monitor)
+    end
+  end
+
   test "with :one_for_all all are gone before any is started again" do
     trees = for _ <- 1..2, do: Tree.new(:daemon, grace: 100)
     specs = for tree <- trees, do: Supervisor.child_spec(child(tree), id: tree.mark)
