@@ -18,7 +18,10 @@ defmodule Linx.MixProject do
   end
 
   def application do
-    [mod: {Linx.Application, []}, extra_applications: [:logger] ++ applications(Mix.env())]
+    [
+      mod: {Linx.Application, []},
+      extra_applications: [:crypto, :logger] ++ applications(Mix.env())
+    ]
   end
 
   # PropEr, for the property tests, which bin/setup installs beside Erlang. Without it the others run.
