@@ -264,4 +264,15 @@ defmodule Linx do
   """
   @spec stream!(command, keyword) :: Enumerable.t()
   def stream!(command, opts \\ []), do: Linx.Command.Stream.stream!(command, opts)
+
+  @doc """
+  The sessions of this node, those first that have been there longest, as `Linx.Process.Entry`.
+
+      [%Linx.Process.Entry{session: session, argv: ["/usr/bin/sleep", "60"]} | _] = Linx.list()
+
+  No session is asked, so that none can hold it up. Those that have ended and linger are among them,
+  with the stage `:terminated`. Sessions that were started without the application `:linx` are not.
+  """
+  @spec list() :: [Linx.Process.Entry.t()]
+  defdelegate list(), to: Linx.Sessions
 end

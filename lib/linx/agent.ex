@@ -37,6 +37,10 @@ defmodule Linx.Agent do
 
   def open(_options), do: Dedicated.open()
 
+  @doc "Which of the two it is, as the option `:agent` calls them."
+  @spec kind(t) :: :host | :dedicated
+  def kind(%kind{}), do: if(kind == Hosted, do: :host, else: :dedicated)
+
   @doc "Has the agent begin: the request is the first thing it is told."
   @spec request(t, :spawn | :enter, map) :: {:ok, t} | {:error, Wire.errno(), Wire.stage()}
   def request(%kind{} = agent, mode, fields), do: kind.request(agent, mode, fields)

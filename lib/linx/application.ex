@@ -7,7 +7,9 @@ defmodule Linx.Application do
 
   @impl true
   def start(_type, _args) do
-    children = [Linx.Process.Remains, Linx.Agent.Hosts]
+    # It belongs to the caller, which is there as long as the application is.
+    Linx.Sessions.new_table()
+    children = [Linx.Sessions, Linx.Process.Remains, Linx.Agent.Hosts]
     Supervisor.start_link(children, strategy: :one_for_one, name: Linx.Supervisor)
   end
 end

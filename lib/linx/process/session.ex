@@ -13,7 +13,7 @@ defmodule Linx.Process.Session do
   alias Linx.Agent
   alias Linx.Agent.Wire
   alias Linx.Process.{Callers, Calls, Error, Info, Options, Output, Remains, Stdio, Writes}
-  alias Linx.Usage
+  alias Linx.{Sessions, Usage}
 
   # How long the agent may take to clean up once the grace is over, in ms.
   @cleaning_up 2_000
@@ -131,6 +131,7 @@ defmodule Linx.Process.Session do
       output: Output.new(Stdio.outputs(options.stdio), options.active)
     }
 
+    Sessions.add(options, state.info.started_at, state.began)
     {:ok, state, {:continue, {:open, options}}}
   end
 
@@ -144,6 +145,7 @@ defmodule Linx.Process.Session do
     case Agent.open(options) do
       {:ok, agent} ->
         state = %{state | agent: agent}
+        Sessions.update(agent: Agent.kind(agent))
 
         # Before there is anything that could be left.
         case Remains.register(options.slot, agent) do
@@ -167,6 +169,7 @@ defmodule Linx.Process.Session do
   def handle_call(:info, _from, state), do: {:reply, state.info, state}
 
   def handle_call({:set_owner, owner}, _from, state) do
+    Sessions.update(owner: owner)
     {:reply, :ok, %{state | owner: owner}}
   end
 
@@ -570,7 +573,10 @@ defmodule Linx.Process.Session do
     end
   end
 
-  defp update(state, changes), do: %{state | info: struct!(state.info, changes)}
+  defp update(state, changes) do
+    Sessions.update(changes)
+    %{state | info: struct!(state.info, changes)}
+  end
 
   defp notify(state, event) do
     case whereis(state.owner) do
