@@ -275,4 +275,31 @@ defmodule Linx do
   """
   @spec list() :: [Linx.Process.Entry.t()]
   defdelegate list(), to: Linx.Sessions
+
+  @doc """
+  What the workloads of all sessions use, as a `Linx.Top`, which iex shows as a table.
+
+  It is read from /proc once, whatever the number of sessions.
+
+  ## Options
+
+    * `:sort` – `:cpu` (the default), `:memory` or `:age`: what comes first;
+    * `:interval` – watches for so many milliseconds, and tells how much of the processor was used
+      meanwhile. By default it is how much was used on average since each session started.
+
+  ## Examples
+
+      Linx.top()
+      Linx.top(sort: :memory)
+      Linx.top(interval: 1_000)
+
+      [%Linx.Top.Row{session: session, memory: bytes} | _] = Linx.top(sort: :memory).rows
+
+  ## Errors
+
+  `{:bad_sort, term}`, `{:bad_interval, term}`, `{:bad_option, key}`, `{:bad_options, term}`.
+  """
+  @spec top(sort: Linx.Top.sort(), interval: pos_integer) ::
+          Linx.Top.t() | {:error, Linx.Process.mistake()}
+  defdelegate top(opts \\ []), to: Linx.Top, as: :take
 end

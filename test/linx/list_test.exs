@@ -122,12 +122,12 @@ defmodule Linx.ListTest do
     {:ok, session} = Linx.Process.spawn(argv: ["true"], auto_proceed: true)
     {:ok, {:exited, 0}} = Linx.Process.wait(session)
     :ok = Linx.Process.set_owner(session, nil)
-    IO.inspect({Linx.list(), Linx.Process.info(session).stage})
+    IO.inspect({Linx.list(), Linx.top().rows, Linx.Process.info(session).stage})
     """
 
     ebin = Path.join(:code.lib_dir(:linx), "ebin")
 
-    assert {"{[], :terminated}\n", 0} ==
+    assert {"{[], [], :terminated}\n", 0} ==
              System.cmd("elixir", ["--erl", "+S 1", "-pa", ebin, "-e", code],
                stderr_to_stdout: true
              )
