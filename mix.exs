@@ -20,7 +20,7 @@ defmodule Linx.MixProject do
   def application do
     [
       mod: {Linx.Application, []},
-      extra_applications: [:crypto, :logger] ++ applications(Mix.env())
+      extra_applications: [:crypto, :logger, telemetry: :optional] ++ applications(Mix.env())
     ]
   end
 

@@ -5,11 +5,13 @@ defmodule Linx.Sessions do
   # holds up no list.
   #
   # A session writes its own row, and nobody else does. The process here only takes away the rows of
-  # those that have ended. Without the application there is no table, and a session is in no list.
+  # those that have ended, and speaks for those that were killed. Without the application there is no
+  # table, and a session is in no list.
 
   use GenServer
 
   alias Linx.Process.{Entry, Options}
+  alias Linx.Telemetry
 
   @table __MODULE__
 
@@ -99,8 +101,11 @@ defmodule Linx.Sessions do
   end
 
   @impl true
-  def handle_info({:DOWN, _ref, :process, session, _reason}, state) do
-    :ets.delete(@table, session)
+  def handle_info({:DOWN, _ref, :process, session, reason}, state) do
+    for row <- :ets.take(@table, session), %Entry{stage: stage} = entry <- [entry(row)] do
+      if stage != :terminated, do: Telemetry.killed(entry, began(row), reason)
+    end
+
     {:noreply, state}
   end
 end

@@ -13,7 +13,7 @@ defmodule Linx.Process.Session do
   alias Linx.Agent
   alias Linx.Agent.Wire
   alias Linx.Process.{Callers, Calls, Error, Info, Options, Output, Remains, Stdio, Writes}
-  alias Linx.{Sessions, Usage}
+  alias Linx.{Sessions, Telemetry, Usage}
 
   # How long the agent may take to clean up once the grace is over, in ms.
   @cleaning_up 2_000
@@ -33,6 +33,7 @@ defmodule Linx.Process.Session do
   # `callers` wait for a write, or for the end; `receivers` for output.
   defstruct [
     :info,
+    :name,
     :began,
     :owner,
     :linger,
@@ -120,6 +121,7 @@ defmodule Linx.Process.Session do
         pty?: options.stdio == :pty,
         started_at: DateTime.utc_now()
       },
+      name: options.name,
       began: System.monotonic_time(),
       owner: options.owner,
       linger: options.linger,
@@ -132,6 +134,7 @@ defmodule Linx.Process.Session do
     }
 
     Sessions.add(options, state.info.started_at, state.began)
+    Telemetry.reached(state.info, state.name, state.began)
     {:ok, state, {:continue, {:open, options}}}
   end
 
@@ -573,9 +576,16 @@ defmodule Linx.Process.Session do
     end
   end
 
+  # That it has come to another stage is told to those who are no owners, too.
   defp update(state, changes) do
-    Sessions.update(changes)
-    %{state | info: struct!(state.info, changes)}
+    info = struct!(state.info, changes)
+
+    if info.stage != state.info.stage do
+      Sessions.update(changes)
+      Telemetry.reached(info, state.name, state.began)
+    end
+
+    %{state | info: info}
   end
 
   defp notify(state, event) do
