@@ -137,7 +137,9 @@ defmodule Linx.Test.Terms do
       winsize: {unsigned(16), unsigned(16), unsigned(16), unsigned(16)},
       uid: id(),
       gid: id(),
-      groups: few(id())
+      groups: few(id()),
+      credit: unsigned(32),
+      output: Type.elements([:exit, :eof])
     ]
 
     present = for {key, value} <- keys, do: often(key, {key, value})
@@ -157,9 +159,11 @@ defmodule Linx.Test.Terms do
   defp leftover, do: Type.elements([:kill, :leave])
 
   defp stdio do
-    directive = Type.oneof([:inherit, :devnull, {:connect_unix, string()}])
+    modes = few(Type.elements([:read, :write, :append, :exclusive]))
+    file = {:file, string(), Type.oneof([[:read], [:write], [:append], modes])}
+    directive = Type.oneof([:inherit, :devnull, :pipe, {:connect_unix, string()}, file])
     each = {Type.elements([:stdin, :stdout, :stderr]), directive}
-    Type.oneof([:pty, :inherit, :devnull, few(each)])
+    Type.oneof([:pty, :inherit, :devnull, :pipe, few(Type.oneof([each, {:stderr, :stdout}]))])
   end
 
   @doc "A string of the kernel's in any form that the wire has for it."
@@ -190,12 +194,13 @@ defmodule Linx.Test.Terms do
   @doc "A command that is not in a call."
   def plain_command do
     Type.oneof([
-      Type.elements([:proceed, :abort, :pty_master]),
+      Type.elements([:proceed, :abort, :pty_master, :close_stdin]),
       {:signal, signed32()},
       {:signal, signed32(), Type.elements([:process, :group, :tree])},
       {:stop, unsigned(64)},
       {:stop, unsigned(64), signed32()},
-      {:pty_in, Type.binary()},
+      {Type.elements([:pty_in, :stdin]), Type.binary()},
+      {:credit, Type.elements([:stdout, :stderr, :pty, :stdin]), unsigned(33)},
       {:pty_winsize, {unsigned(17), unsigned(17), integer(), unsigned(16)}},
       {:cap_drop_bounding, unsigned(64)},
       {:cap_set_thread, unsigned(64), unsigned(64), unsigned(64)},

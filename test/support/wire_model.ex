@@ -25,7 +25,9 @@ defmodule Linx.Test.WireModel do
     gid: nil,
     groups: nil,
     auto_proceed: false,
-    origin: nil
+    origin: nil,
+    credit: nil,
+    output: :exit
   }
 
   @doc "A request, all of its keys filled in, or `:malformed`."
@@ -70,6 +72,8 @@ defmodule Linx.Test.WireModel do
     end
   end
 
+  defp value(:credit, amount), do: one_of(amount, 0..0xFFFF_FFFF)
+  defp value(:output, ending), do: one_of(ending, [:exit, :eof])
   defp value(key, fate) when key in [:orphan, :descendants], do: one_of(fate, [:kill, :leave])
   defp value(_flag, flag), do: one_of(flag, [true, false])
 
@@ -80,6 +84,7 @@ defmodule Linx.Test.WireModel do
     # The last one counts.
     each
     |> list(fn
+      {:stderr, :stdout} -> {:stderr, :stdout}
       {fd, directive} when fd in [:stdin, :stdout, :stderr] -> {fd, directive(directive)}
       _other -> throw(:malformed)
     end)
@@ -91,7 +96,39 @@ defmodule Linx.Test.WireModel do
   end
 
   defp directive({:connect_unix, path}), do: {:connect_unix, string(path)}
-  defp directive(other), do: one_of(other, [:inherit, :devnull])
+  defp directive({:file, path, modes}), do: {:file, string(path), flags(modes)}
+  defp directive(other), do: one_of(other, [:inherit, :devnull, :pipe])
+
+  @rdonly 0
+  @wronly 1
+  @rdwr 2
+  @creat 0o100
+  @excl 0o200
+  @trunc 0o1000
+  @append 0o2000
+
+  defp flags(modes) do
+    modes = modes |> list(&one_of(&1, [:read, :write, :append, :exclusive])) |> Enum.sort()
+
+    case Enum.uniq(modes) do
+      [:read] -> @rdonly
+      [:write] -> @wronly ||| @creat ||| @trunc
+      [:exclusive, :write] -> @wronly ||| @creat ||| @trunc ||| @excl
+      [:read, :write] -> @rdwr ||| @creat
+      [:exclusive, :read, :write] -> @rdwr ||| @creat ||| @excl
+      [:exclusive] -> throw(:malformed)
+      [:exclusive, :read] -> throw(:malformed)
+      [] -> throw(:malformed)
+      # With `:append`, whatever there is beside it.
+      others -> appending(others)
+    end
+  end
+
+  defp appending(modes) do
+    access = if :read in modes, do: @rdwr, else: @wronly
+    exclusive = if :exclusive in modes, do: @excl, else: 0
+    access ||| @creat ||| @append ||| exclusive
+  end
 
   defp file({path, data, mode}) when is_binary(data),
     do: {string(path), data, one_of(mode, 0..0o7777)}
@@ -124,7 +161,7 @@ defmodule Linx.Test.WireModel do
 
   defp plain_command(command) do
     case command do
-      name when name in [:proceed, :abort, :pty_master] ->
+      name when name in [:proceed, :abort, :pty_master, :close_stdin] ->
         name
 
       {:signal, number} ->
@@ -139,8 +176,11 @@ defmodule Linx.Test.WireModel do
       {:stop, grace, signal} ->
         known(command, unsigned64?(grace) and signed32?(signal))
 
-      {:pty_in, bytes} ->
+      {input, bytes} when input in [:pty_in, :stdin] ->
         known(command, is_binary(bytes))
+
+      {:credit, source, more} ->
+        known(command, source in [:stdout, :stderr, :pty] and more in 0..0xFFFF_FFFF)
 
       {:pty_winsize, {_, _, _, _} = size} ->
         winsize(size)

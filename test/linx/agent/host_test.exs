@@ -450,8 +450,8 @@ defmodule Linx.Agent.HostTest do
     end
 
     defp waiting(session) do
-      state = :sys.get_state(session)
-      map_size(state.calls) + :queue.len(state.commands)
+      calls = :sys.get_state(session).calls
+      map_size(calls.under_way) + :queue.len(calls.waiting)
     end
 
     test "wait in the session", %{crowded: crowded, calls: calls} = context do

@@ -385,7 +385,7 @@ defmodule Linx.Agent.SessionPropertyTest do
     # Whether an end is one of those that this request and these commands may lead to.
     defp possible?(ending, ran?, said, fields, facts) do
       said? = fn pattern -> Enum.any?(said, pattern) end
-      stopped? = said?.(&match?({:stop, _}, &1))
+      stopped? = said?.(&match?({:stop, _grace, _signal}, &1))
       signals = for {:signal, number, _to} <- said, do: number
       typed = for {:pty_in, bytes} <- said, into: "", do: bytes
 
@@ -430,7 +430,7 @@ defmodule Linx.Agent.SessionPropertyTest do
     # Whether nothing before this can have led to that end.
     defp causes?({_ref, command}, ending) do
       case ending do
-        {:status, :aborted, _pid} -> command == :abort or match?({:stop, _}, command)
+        {:status, :aborted, _pid} -> command == :abort or match?({:stop, _grace, _signal}, command)
         {:error, _, :malformed_request} -> command in [:broken, :unknown]
         {:error, _, :command_too_big} -> false
         {:error, _, step} when step in @steps -> is_tuple(command) and elem(command, 0) == step
