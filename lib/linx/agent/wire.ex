@@ -203,7 +203,8 @@ defmodule Linx.Agent.Wire do
   def too_big?(frame), do: byte_size(frame) + @address > @max_frame
 
   defp elements(fields) do
-    chain = for argv <- fields[:chain] || [], do: length(argv) + 1
+    # A list is one, and so is its end.
+    chain = for argv <- fields[:chain] || [], do: length(argv) + 2
 
     length(fields.argv) + length(fields.env || []) + length(fields[:groups] || []) +
       4 * length(fields[:files] || []) + Enum.sum(chain) + @few_elements

@@ -61,7 +61,7 @@ defmodule Linx.Agent.WireTest do
     assert {:ok, _frame} = sendable.(List.duplicate("", 399_000))
 
     for {key, many} <- [
-          chain: List.duplicate(["x"], 200_000),
+          chain: List.duplicate(["x"], 133_334),
           files: List.duplicate({"", "", 0}, 100_000),
           groups: List.duplicate(0, 400_000)
         ] do
