@@ -38,6 +38,16 @@ defmodule Linx.Process.InputTest do
     assert P.wait(session) == {:ok, {:exited, 0}}
   end
 
+  test "200 MB arrive as they are" do
+    session = pipes(["sha256sum"])
+    bytes = :crypto.strong_rand_bytes(20_000_003)
+    for _ <- 1..10, do: assert(P.write(session, bytes) == :ok)
+    P.close_stdin(session)
+    {:ok, sum} = P.recv(session, :stdout)
+    hash = :crypto.hash(:sha256, List.duplicate(bytes, 10))
+    assert sum == Base.encode16(hash, case: :lower) <> "  -\n"
+  end
+
   test "a program may read nothing at all" do
     session = pipes(["cat"])
     assert P.close_stdin(session) == :ok

@@ -326,6 +326,96 @@ defmodule Linx.Process.OutputTest do
     end
   end
 
+  describe "whatever is done, and in whatever order," do
+    # So many bytes the workload writes at a time.
+    @sizes [1, 10, 4_095, 4_096, 10_000, 65_536]
+
+    test "no byte is lost, told twice or out of order, and no credit is made" do
+      for seed <- 1..200 do
+        :rand.seed(:exsss, {seed, 0, 0})
+        walk({Output.new(@both, random_mode()), []}, %{written: %{}, had: %{}, asked: %{}}, 100)
+      end
+    end
+
+    # What has come out, all that is written being numbered bytes.
+    defp walk(state, log, 0) do
+      state = finish(state)
+      {state, log} = account(state, log)
+      assert {state, log} = state |> set(true) |> account(log)
+      assert log.had == log.written
+      assert Output.told?(elem(state, 0))
+      assert kept(state) == []
+    end
+
+    defp walk(state, log, steps) do
+      {state, log} = random_step(state, log)
+      {state, log} = account(state, log)
+      for {source, bytes} <- log.had, do: assert(String.starts_with?(log.written[source], bytes))
+      walk(state, log, steps - 1)
+    end
+
+    defp random_mode, do: Enum.random([true, false, :once, 1, 3])
+
+    defp random_step({output, done} = state, log) do
+      source = Enum.random(@both)
+      want = Enum.random([:any, :next, source])
+
+      case Enum.random([:put, :put, :put, :ask, :ask, :set]) do
+        :put ->
+          bytes = :rand.bytes(Enum.random(@sizes))
+          written = Map.update(log.written, source, bytes, &(&1 <> bytes))
+          {put(state, source, bytes), %{log | written: written}}
+
+        :ask ->
+          case Output.take(output, want) do
+            :wait ->
+              id = make_ref()
+              {{Output.wait(output, id, want), done}, put_in(log.asked[id], want)}
+
+            {:ok, answer, effects, output} ->
+              {{output, done ++ effects}, had(log, want, answer)}
+          end
+
+        :set ->
+          {set(state, random_mode()), log}
+      end
+    end
+
+    # Takes note of the effects, and forgets them.
+    defp account({output, effects}, log) do
+      log =
+        Enum.reduce(effects, log, fn
+          {:event, {:linx_process, source, bytes}}, log when source in @both ->
+            had(log, source, {:ok, bytes})
+
+          {:answer, id, answer}, log ->
+            had(log, Map.fetch!(log.asked, id), answer)
+
+          _other, log ->
+            log
+        end)
+
+      granted = for {:credit, source, n} <- effects, do: {source, n}
+      log = Enum.reduce(granted, log, fn {source, n}, log -> granted(log, source, n) end)
+      {{output, []}, log}
+    end
+
+    defp granted(log, source, n) do
+      total = Map.get(log, {:granted, source}, 0) + n
+      assert total <= byte_size(log.had[source])
+      assert n >= @portion
+      Map.put(log, {:granted, source}, total)
+    end
+
+    defp had(log, _want, {:ok, {source, bytes}}), do: had(log, source, {:ok, bytes})
+    defp had(log, _want, {:output, source, bytes}), do: had(log, source, {:ok, bytes})
+
+    defp had(log, source, {:ok, bytes}),
+      do: %{log | had: Map.update(log.had, source, bytes, &(&1 <> bytes))}
+
+    defp had(log, _want, _nothing), do: log
+  end
+
   describe "abandon" do
     test "tells the owner of the end, unless it has been told" do
       {output, []} = new(:once, [:stdout]) |> then(fn {output, _} -> {output, []} end)

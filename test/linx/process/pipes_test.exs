@@ -113,6 +113,24 @@ defmodule Linx.Process.PipesTest do
       assert P.wait(session) == {:ok, {:exited, 0}}
     end
 
+    test "are the same when there are 200 MB of them" do
+      path = Path.join(tmp_dir(), "random")
+      bytes = :crypto.strong_rand_bytes(20_000_003)
+      File.write!(path, bytes)
+      session = pipes(["cat" | List.duplicate(path, 10)])
+      assert hash_all(session) == hash(List.duplicate(bytes, 10))
+      assert P.wait(session) == {:ok, {:exited, 0}}
+    end
+
+    defp hash(iodata), do: :crypto.hash(:sha256, iodata)
+
+    defp hash_all(session, hash \\ :crypto.hash_init(:sha256)) do
+      case P.recv(session, :stdout) do
+        {:ok, bytes} -> hash_all(session, :crypto.hash_update(hash, bytes))
+        :eof -> :crypto.hash_final(hash)
+      end
+    end
+
     test "of a host and of a dedicated agent are the same" do
       for agent <- [:host, :dedicated] do
         session = sh("head -c 300000 /dev/zero; echo end >&2", agent: agent)
