@@ -212,7 +212,7 @@ impl Outbox {
         if self.broken || self.moving.impossible || self.moving.length > 0 {
             return Err(Errno::EAGAIN);
         }
-        let Some((_, entry)) = self.moving.pipe() else {
+        let Some((_, entry)) = self.moving.pipe(&self.output) else {
             return Err(Errno::EAGAIN);
         };
         let length = pipe::splice(pipe, entry.as_fd(), most)?;
@@ -316,10 +316,12 @@ impl Outbox {
 
 impl Moving {
     /// The pipe, made when it is first needed.
-    fn pipe(&mut self) -> Option<&(OwnedFd, OwnedFd)> {
+    fn pipe(&mut self, channel: &OwnedFd) -> Option<&(OwnedFd, OwnedFd)> {
         if self.pipe.is_none() {
             self.pipe = pipe::private(MOVED_AT_ONCE).ok();
             self.impossible = self.pipe.is_none();
+            // What is no pipe stays as it is.
+            let _ = pipe::enlarge(channel.as_fd(), MOVED_AT_ONCE);
         }
         self.pipe.as_ref()
     }

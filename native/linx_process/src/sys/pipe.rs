@@ -4,7 +4,7 @@ use super::check;
 use nix::errno::Errno;
 use nix::fcntl::{fcntl, FcntlArg, OFlag};
 use nix::unistd::pipe2;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// `FIONREAD` on either end of a pipe: how many bytes have been written and not been read.
 pub fn unread(pipe: BorrowedFd) -> Result<usize, Errno> {
@@ -39,11 +39,11 @@ pub fn splice(from: BorrowedFd, to: BorrowedFd, most: usize) -> Result<usize, Er
 /// `size` bytes if it may (`F_SETPIPE_SZ`). `EMFILE`.
 pub fn private(size: libc::c_int) -> Result<(OwnedFd, OwnedFd), Errno> {
     let (exit, entry) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-    let _ = enlarge(&entry, size);
+    let _ = enlarge(entry.as_fd(), size);
     Ok((exit, entry))
 }
 
 /// `F_SETPIPE_SZ`: `EPERM` for an unprivileged user with many such pipes, `EBUSY`, `EBADF` for what is no pipe.
-pub fn enlarge(pipe: &OwnedFd, size: libc::c_int) -> Result<(), Errno> {
+pub fn enlarge(pipe: BorrowedFd, size: libc::c_int) -> Result<(), Errno> {
     fcntl(pipe, FcntlArg::F_SETPIPE_SZ(size)).map(drop)
 }
