@@ -23,8 +23,11 @@ defmodule Linx do
 
     * `Linx.Process` – spawn it, enter another's namespaces, signal it, wait for it, give it a terminal,
       put it under a supervisor;
+    * `Linx.Daemon` – a program under a supervisor, with its output in the log;
     * `Linx.Process.Error` – what is returned when the kernel refuses something;
     * `Linx.Signal` and `Linx.Errno` – the names of signals and of error numbers.
+
+  To see what runs: `list/0`, `top/1`, and the events of `Linx.Telemetry`.
 
   ## What all commands have in common
 
