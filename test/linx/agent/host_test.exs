@@ -433,6 +433,28 @@ defmodule Linx.Agent.HostTest do
     end
   end
 
+  test "a host that is stopped keeps nobody from an end, and hangs up when it goes on" do
+    {session, host_pid} = sleeping()
+    opts = [agent: :host, auto_proceed: true, timeout: 3_000, grace: 0]
+    {:ok, timed} = P.spawn([argv: ["/bin/sleep", "60"]] ++ opts)
+    eventually(fn -> P.info(timed).stage == :running end)
+    {guardian, agent} = only_host()
+    on_exit(fn -> Tree.kill("#{agent} #{guardian}", :CONT) end)
+    # The guardian would wake the agent.
+    Tree.kill!("#{guardian} #{agent}", :STOP)
+    eventually(fn -> stat(guardian) == "T" and stat(agent) == "T" end)
+    assert P.cancel(session) == :ok
+
+    for session <- [session, timed] do
+      assert {:error, %Error{stage: :agent_died}} = P.wait(session, 10_000)
+    end
+
+    assert P.info(timed).timed_out?
+    assert alive?(host_pid)
+    Tree.kill!("#{agent} #{guardian}", :CONT)
+    eventually(fn -> not alive?(host_pid) end)
+  end
+
   describe "more calls than an agent takes" do
     # With agent and guardian stopped, all that is said until they go on is read at once.
     setup do
