@@ -71,6 +71,15 @@ defmodule Linx.Process.Output do
 
   @doc "The workload has written this."
   @spec put(t, Stdio.source(), binary) :: {[effect], t}
+  def put(%{to: :owner, left: :infinity} = output, source, bytes)
+      when is_map_key(output.sources, source) do
+    # Nothing is kept for an owner who gets everything.
+    {effects, output} =
+      output |> delivered(source, bytes) |> grant([{:event, event(source, bytes)}])
+
+    {Enum.reverse(effects), output}
+  end
+
   def put(output, source, bytes) when is_map_key(output.sources, source) do
     output |> enqueue(source, bytes) |> deliver([])
   end
@@ -176,6 +185,11 @@ defmodule Linx.Process.Output do
     {effects, output} = tell_ends(output, effects)
     {effects, output} = grant(output, effects)
     {Enum.reverse(effects), output}
+  end
+
+  defp delivered(output, name, bytes) do
+    source = Map.fetch!(output.sources, name)
+    put_in_source(output, name, :delivered, source.delivered + byte_size(bytes))
   end
 
   defp hand_out(%{to: :nobody} = output, effects) do
@@ -319,22 +333,26 @@ defmodule Linx.Process.Output do
 
   # The oldest piece that is wanted.
   defp pop(output, want) do
-    candidates =
-      for {name, source} <- output.sources,
-          want in [:any, :next, name],
-          {:value, {seq, _bytes}} <- [:queue.peek(source.queue)],
-          do: {seq, name}
+    with name when name != nil <- oldest(output.sources, want) do
+      source = Map.fetch!(output.sources, name)
+      {{:value, {_seq, bytes}}, queue} = :queue.out(source.queue)
+      {name, bytes, output |> put_in_source(name, :queue, queue) |> delivered(name, bytes)}
+    end
+  end
 
-    case candidates do
-      [] ->
-        nil
+  defp oldest(sources, want) when want in [:any, :next] do
+    case for {name, source} <- sources, seq = first(source), do: {seq, name} do
+      [] -> nil
+      candidates -> candidates |> Enum.min() |> elem(1)
+    end
+  end
 
-      candidates ->
-        {_seq, name} = Enum.min(candidates)
-        source = output.sources[name]
-        {{:value, {_seq, bytes}}, queue} = :queue.out(source.queue)
-        source = %{source | queue: queue, delivered: source.delivered + byte_size(bytes)}
-        {name, bytes, %{output | sources: %{output.sources | name => source}}}
+  defp oldest(sources, name), do: if(first(Map.fetch!(sources, name)), do: name)
+
+  defp first(source) do
+    case :queue.peek(source.queue) do
+      {:value, {seq, _bytes}} -> seq
+      :empty -> nil
     end
   end
 
