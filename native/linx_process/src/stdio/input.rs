@@ -34,25 +34,32 @@ impl Input {
         });
     }
 
-    /// Writes what `fd` takes now, and calls `taken` for each write that is in our hands whole. The error is what
-    /// keeps it from taking anything any more.
-    pub fn flush(&mut self, fd: BorrowedFd, mut taken: impl FnMut(Call)) -> Result<(), Errno> {
-        loop {
-            self.take(&mut taken);
+    /// Writes what `fd` takes now, and calls `answer` for each write that is in our hands whole. The error is what
+    /// keeps it from taking anything any more, and the answer to the writes that have just found it out.
+    pub fn flush(
+        &mut self,
+        fd: BorrowedFd,
+        mut answer: impl FnMut(Call, Result<(), Errno>),
+    ) -> Result<(), Errno> {
+        let mut taken = Vec::new();
+        let result = loop {
+            self.take(|call| taken.push(call));
             let (bytes, _) = self.taken.as_slices();
             if bytes.is_empty() {
-                return Ok(());
+                break Ok(());
             }
             match nix::unistd::write(fd, bytes) {
                 Ok(written) => drop(self.taken.drain(..written)),
-                Err(Errno::EAGAIN) => return Ok(()),
+                Err(Errno::EAGAIN) => break Ok(()),
                 Err(Errno::EINTR) => {}
-                Err(errno) => return Err(errno),
+                Err(errno) => break Err(errno),
             }
-        }
+        };
+        taken.into_iter().for_each(|call| answer(call, result));
+        result
     }
 
-    fn take(&mut self, taken: &mut impl FnMut(Call)) {
+    fn take(&mut self, mut taken: impl FnMut(Call)) {
         while let Some(write) = self.waiting.front_mut() {
             let rest = &write.bytes[write.taken..];
             let room = TAKEN - self.taken.len();

@@ -83,8 +83,7 @@ impl Stdin {
             return None;
         };
         // Of a pipe the only error is that nobody reads it.
-        let flushed = self.input.flush(end.as_fd(), |call| answer(call, Ok(())));
-        let broken = flushed.is_err();
+        let broken = self.input.flush(end.as_fd(), &mut answer).is_err();
         let next = match broken {
             true => State::Broken,
             false if self.closing && !self.input.is_pending() => State::Closed,

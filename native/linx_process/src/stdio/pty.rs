@@ -59,7 +59,8 @@ impl Pty {
     /// Moves what the terminal takes now, and calls `taken` for each write that
     /// is in our hands whole. A terminal that is gone takes everything.
     pub fn flush(&mut self, mut taken: impl FnMut(Call)) {
-        while self.input.flush(self.master.as_fd(), &mut taken).is_err() {
+        let master = self.master.as_fd();
+        while self.input.flush(master, |call, _| taken(call)).is_err() {
             self.input.drop_taken();
         }
     }
