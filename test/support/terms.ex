@@ -123,6 +123,7 @@ defmodule Linx.Test.Terms do
   defp request(anything) do
     keys = [
       argv: Type.non_empty(few(string())),
+      chain: few(Type.non_empty(few(string()))),
       env: few(string()),
       cwd: string(),
       namespaces: few(Type.elements(@namespaces)),

@@ -11,6 +11,7 @@ defmodule Linx.Test.WireModel do
     target: nil,
     namespaces: nil,
     argv: nil,
+    chain: [],
     env: nil,
     stdio: {:inherit, :inherit, :inherit},
     cwd: nil,
@@ -39,7 +40,7 @@ defmodule Linx.Test.WireModel do
         {key, value(key, value)}
       end
 
-    if understood.argv in [nil, []], do: throw(:malformed)
+    if understood.argv == nil, do: throw(:malformed)
     {mode, understood |> user() |> place(mode)}
   catch
     :malformed -> :malformed
@@ -55,7 +56,8 @@ defmodule Linx.Test.WireModel do
   defp place(%{target: nil}, :enter), do: throw(:malformed)
   defp place(request, :enter), do: request
 
-  defp value(:argv, argv), do: list(argv, &string/1)
+  defp value(:argv, argv), do: argv(argv)
+  defp value(:chain, argvs), do: list(argvs, &argv/1)
   defp value(:env, env), do: list(env, &string/1)
   defp value(key, path) when key in [:cwd, :origin], do: string(path)
   defp value(:target, pid), do: one_of(pid, 1..0x7FFF_FFFF)
@@ -129,6 +131,9 @@ defmodule Linx.Test.WireModel do
     exclusive = if :exclusive in modes, do: @excl, else: 0
     access ||| @creat ||| @append ||| exclusive
   end
+
+  defp argv(argv) when argv != [], do: list(argv, &string/1)
+  defp argv(_empty), do: throw(:malformed)
 
   defp file({path, data, mode}) when is_binary(data),
     do: {string(path), data, one_of(mode, 0..0o7777)}

@@ -59,6 +59,7 @@ defmodule Linx.Agent.Wire do
   @request_keys [
     :target,
     :argv,
+    :chain,
     :env,
     :namespaces,
     :stdio,

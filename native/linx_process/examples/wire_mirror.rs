@@ -76,6 +76,7 @@ fn request(request: Request) -> Term {
         ("target", target),
         ("namespaces", option(namespaces, self::namespaces)),
         ("argv", strings(request.argv)),
+        ("chain", list(request.chain.into_iter().map(strings))),
         ("env", option(request.env, strings)),
         ("stdio", stdio(request.stdio)),
         ("winsize", option(request.winsize, window_size)),

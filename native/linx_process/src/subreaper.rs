@@ -8,13 +8,14 @@
 //! It runs in the agent's memory, beside it, or, where namespaces have been entered, in a copy. So like
 //! [`child`] it neither allocates nor uses the C library.
 
-use crate::child::page::Report;
+use crate::child::page::{Bell, Report};
 use crate::child::{self, Plan};
+use crate::sys::block::PrivateStack;
 use crate::sys::clone;
 use crate::sys::exec::exit;
 use crate::sys::wait::{self, Children};
-use crate::sys::{fds, process, socket};
-use crate::wire::{Failure, Id, Namespace, Stage};
+use crate::sys::{fds, process};
+use crate::wire::{Failure, Namespace, Stage};
 use nix::errno::Errno;
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
@@ -42,9 +43,9 @@ pub struct Job {
     pub shared_below: Option<RawFd>,
     /// Whether the main process may begin in our memory: it does not park, and we are beside the agent.
     pub in_our_memory: bool,
-    /// Where to say that there is something to see, and by what number.
-    pub bell: RawFd,
-    pub id: Id,
+    /// What the main process runs on if that is not to keep us: it goes on beside us, as a copy.
+    pub stack: Option<PrivateStack>,
+    pub bell: Bell,
 }
 
 /// Makes the main process and reaps it, and all that it leaves.
@@ -53,7 +54,6 @@ pub fn run(job: &Job) -> Infallible {
         report: job.main.report,
         holds_more: needed(job).iter().any(Option::is_some),
         bell: job.bell,
-        id: job.id,
     };
     match begin(job) {
         Ok(main) => watch.over(main),
@@ -67,7 +67,7 @@ fn begin(job: &Job) -> Result<libc::pid_t, Failure> {
         fds::unshare_below(end).map_err(Stage::Closing.failed())?;
     }
     // What is open beside is other sessions', and their ends have to be seen.
-    keep_only(job.bell, needed(job)).map_err(Stage::Closing.failed())?;
+    keep_only(job.bell.fd, needed(job)).map_err(Stage::Closing.failed())?;
     process::set_name(NAME).map_err(Stage::Subreaper.failed())?;
     // As the agent, and where the agent is: what comes later may not find it.
     set_out(job.origin.as_deref())?;
@@ -83,13 +83,11 @@ fn begin(job: &Job) -> Result<libc::pid_t, Failure> {
     if let Some(namespace) = job.pid_namespace {
         process::enter(namespace).map_err(Stage::SetNs(Namespace::Pid).failed())?;
     }
-    clone::suspended(
-        job.namespaces,
-        job.in_our_memory,
-        job.main.report.main_cell(),
-        begin_main,
-        &job.main,
-    )
+    let (main, pid) = (&job.main, job.main.report.main_cell());
+    match &job.stack {
+        Some(stack) => clone::apart(job.namespaces, Some(stack.stack()), pid, begin_main, main),
+        None => clone::suspended(job.namespaces, job.in_our_memory, pid, begin_main, main),
+    }
     .map_err(Stage::Clone.failed())
 }
 
@@ -117,26 +115,25 @@ fn keep_only(bell: RawFd, more: [Option<RawFd>; 5]) -> Result<(), Errno> {
     fds::close_all_but(&mut keep)
 }
 
-/// What is left of the job once the main process has executed its program, or has ended: by then the agent
-/// has taken the rest back.
+/// What is left of the job once the main process has executed its program, or has ended, or does without us: by
+/// then the agent may have taken the rest back.
 #[derive(Clone, Copy)]
 struct Watch {
     report: Report,
     /// Whether more is open than the bell.
     holds_more: bool,
-    bell: RawFd,
-    id: Id,
+    bell: Bell,
 }
 
 impl Watch {
     fn over(self, main: libc::pid_t) {
         if wait::has_execed(main) {
             self.report.set_execed();
-            self.ring();
+            self.bell.ring();
         }
         if self.holds_more {
             // The ends that were the main process's.
-            let _ = keep_only(self.bell, [None; 5]);
+            let _ = keep_only(self.bell.fd, [None; 5]);
         }
         while let Ok((pid, death, usage)) = wait::await_ended() {
             if pid != main {
@@ -151,11 +148,7 @@ impl Watch {
                 return;
             }
             self.report.set_others_left();
-            self.ring();
+            self.bell.ring();
         }
-    }
-
-    fn ring(self) {
-        let _ = socket::write(self.bell, &self.id.to_ne_bytes());
     }
 }

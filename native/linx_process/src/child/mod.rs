@@ -7,6 +7,7 @@
 //! It may be in the agent's own memory, beside it, so nothing here allocates or uses the C library: neither
 //! would expect two processes in one memory. A copy is not better off, as the agent went on while it was made.
 
+mod chain;
 mod files;
 pub mod order;
 pub mod page;
@@ -20,7 +21,7 @@ use crate::wire::{Credentials, Directive, Failure, Stage, Stdio};
 pub use files::Staged;
 use nix::errno::Errno;
 use order::{Order, Word};
-use page::Report;
+use page::{Bell, Report};
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::os::fd::RawFd;
@@ -29,6 +30,8 @@ use steps::Filters;
 /// Everything the child needs, made ready before clone.
 pub struct Plan {
     pub program: Program,
+    /// By which a chain says that its first program has been executed.
+    pub bell: Option<Bell>,
     pub stdio: Stdio,
     /// What has been opened for them already: the PTY slave, or ends of pipes.
     pub standard: [Option<RawFd>; 3],
@@ -52,7 +55,7 @@ const FAILED: i32 = 127;
 /// Parks at the checkpoint, does as it is told, executes the program.
 pub fn run(plan: &Plan) -> Infallible {
     match prepare(plan).and_then(|()| checkpoint(plan)) {
-        Ok(Some(filters)) => execute(plan, filters),
+        Ok(Some(filters)) => go_on(plan, &filters),
         // The agent has closed the channel: this session is abandoned.
         Ok(None) => exit(ABANDONED),
         Err(failure) => fail(plan, failure),
@@ -67,7 +70,8 @@ fn fail(plan: &Plan, failure: Failure) -> Infallible {
 fn prepare(plan: &Plan) -> Result<(), Failure> {
     let [stdin, stdout, stderr] = plan.standard;
     // What is not there stands for one that is.
-    let mut keep = [plan.channel, stdin, stdout, stderr].map(|fd| fd.unwrap_or(0));
+    let bell = plan.bell.map(|bell| bell.fd);
+    let mut keep = [plan.channel, bell, stdin, stdout, stderr].map(|fd| fd.unwrap_or(0));
     fds::close_all_but(&mut keep).map_err(Stage::Closing.failed())?;
     // Its own process group, so that `kill 0` reaches neither agent nor sibling; with a PTY its own session.
     match plan.stdio {
@@ -112,15 +116,31 @@ fn checkpoint(plan: &Plan) -> Result<Option<Filters>, Failure> {
     }
 }
 
-fn execute(plan: &Plan, filters: Filters) -> Infallible {
-    match configure(plan, filters) {
-        // Nothing may come between the last filter and this: it may deny everything else.
-        Ok(()) => fail(plan, Stage::Execve.failed()(plan.program.execute())),
+fn go_on(plan: &Plan, filters: &Filters) -> Infallible {
+    match configure(plan).and_then(|()| chain::run(plan, filters)) {
+        Ok(()) => execute(plan, filters, plan.program.last()),
         Err(failure) => fail(plan, failure),
     }
 }
 
-fn configure(plan: &Plan, filters: Filters) -> Result<(), Failure> {
+/// Executes the program of this number.
+fn execute(plan: &Plan, filters: &Filters, number: usize) -> Infallible {
+    match let_go(filters) {
+        // Nothing may come between the last filter and this: it may deny everything else.
+        Ok(()) => fail(plan, Stage::Execve.failed()(plan.program.execute(number))),
+        Err(failure) => fail(plan, failure),
+    }
+}
+
+fn let_go(filters: &Filters) -> Result<(), Failure> {
+    signals::unblock_all().map_err(Stage::SignalMask.failed())?;
+    filters
+        .iter()
+        .try_for_each(seccomp::install)
+        .map_err(Stage::SeccompInstall.failed())
+}
+
+fn configure(plan: &Plan) -> Result<(), Failure> {
     // As the agent, which may open more; all that follows is done as the workload's user.
     stdio(plan).map_err(Stage::Stdio.failed())?;
     become_user(plan)?;
@@ -133,7 +153,6 @@ fn configure(plan: &Plan, filters: Filters) -> Result<(), Failure> {
     if let Some(limit) = plan.open_files {
         process::limit_open_files(limit).map_err(Stage::Limits.failed())?;
     }
-    signals::unblock_all().map_err(Stage::SignalMask.failed())?;
     if plan.dies_with_parent {
         // After everything that changes credentials, which clears it.
         process::die_with_parent().map_err(Stage::DeathSignal.failed())?;
@@ -146,10 +165,7 @@ fn configure(plan: &Plan, filters: Filters) -> Result<(), Failure> {
             }
         }
     }
-    filters
-        .iter()
-        .try_for_each(seccomp::install)
-        .map_err(Stage::SeccompInstall.failed())
+    Ok(())
 }
 
 fn become_user(plan: &Plan) -> Result<(), Failure> {

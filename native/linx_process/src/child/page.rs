@@ -2,9 +2,11 @@
 //! failure that kept them from coming further. Storing it takes no system call that a filter could deny.
 
 use crate::sys::block::{Block, Cells, Stack};
+use crate::sys::socket;
 use crate::sys::wait::{Death, Usage};
-use crate::wire::{Failure, Stage};
+use crate::wire::{Failure, Id, Stage};
 use nix::errno::Errno;
+use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 /// The page of a session, and the stack beside it.
@@ -13,6 +15,19 @@ pub struct Page(Block);
 /// A page as those see it who write to it.
 #[derive(Clone, Copy)]
 pub struct Report(&'static Cells);
+
+/// Where those say that there is something to see, and by what number.
+#[derive(Clone, Copy)]
+pub struct Bell {
+    pub fd: RawFd,
+    pub id: Id,
+}
+
+impl Bell {
+    pub fn ring(self) {
+        let _ = socket::write(self.fd, &self.id.to_ne_bytes());
+    }
+}
 
 const STAGE: usize = 0;
 const ERRNO: usize = 1;
@@ -26,6 +41,8 @@ const OTHERS: usize = 8;
 const VERDICT: usize = 9;
 /// The first of those for what was used, two for each number: the low half, then the high one.
 const USAGE: usize = 10;
+const CHAINED: usize = 28;
+const ENDED_BY: usize = 29;
 
 /// In `GONE`: how it ended, with what in `NUMBER`.
 const EXITED: i32 = 1;
@@ -98,6 +115,20 @@ impl Report {
         self.get(EXECED) != 0
     }
 
+    /// Whether the main process has others run before it executes a program itself.
+    pub fn set_chained(self, chained: bool) {
+        self.set(CHAINED, chained.into());
+    }
+
+    pub fn is_chained(self) -> bool {
+        self.get(CHAINED) != 0
+    }
+
+    /// The main process is about to end because of this signal, which it cannot end by itself.
+    pub fn end_by(self, signal: i32) {
+        self.set(ENDED_BY, signal);
+    }
+
     /// The main process has ended, and is about to be reaped.
     pub fn bury(self, death: Death, usage: Usage) {
         for (cell, number) in (USAGE..).step_by(2).zip(usage.0) {
@@ -114,6 +145,7 @@ impl Report {
 
     pub fn death(self) -> Option<Death> {
         match self.get(GONE) {
+            EXITED if self.get(ENDED_BY) > 0 => Some(Death::Signaled(self.get(ENDED_BY))),
             EXITED => Some(Death::Exited(self.get(NUMBER))),
             SIGNALED => Some(Death::Signaled(self.get(NUMBER))),
             _ => None,
@@ -184,5 +216,8 @@ mod tests {
             assert_eq!(report.usage(), usage);
             assert_eq!((report.has_execed(), report.death()), (true, Some(death)));
         }
+        report.end_by(2);
+        report.bury(Death::Exited(130), usage);
+        assert_eq!(report.death(), Some(Death::Signaled(2)));
     }
 }

@@ -346,6 +346,11 @@ impl Family {
     }
 
     fn send(&self, signal: libc::c_int, reach: Reach) -> Result<(), Errno> {
+        let reach = match reach {
+            // The program that runs is a child of the main process, which keeps to the others what it gets, too.
+            Reach::Process if self.report.is_chained() => Reach::Group,
+            reach => reach,
+        };
         match (reach, &self.main) {
             (_, None) => Err(Errno::ESRCH),
             (Reach::Process, Some(main)) => pidfd::send_signal(main.pidfd.as_fd(), signal),

@@ -3,14 +3,14 @@
 
 mod enter;
 
-use crate::child::page::Page;
+use crate::child::page::{Bell, Page};
 use crate::child::{Plan, Staged};
 use crate::host::pipes::Ends;
 use crate::session::exit_code;
 use crate::stdio::pipe;
 use crate::stdio::pty::Pty;
 use crate::subreaper::{self, Job};
-use crate::sys::block::Blocks;
+use crate::sys::block::{Blocks, PrivateStack};
 use crate::sys::clone::{self, Child, Lent};
 use crate::sys::exec::Program;
 use crate::sys::fds;
@@ -175,9 +175,16 @@ fn launch_with(
     };
     let inherits_orphans = request.inherits_orphans();
     let few = ends.passed.iter().all(|fd| fd.as_raw_fd() < LASTING);
+    let chained = !request.chain.is_empty();
+    let argvs = std::iter::once(request.argv).chain(request.chain);
+    let bell = Bell {
+        fd: means.bell.as_raw_fd(),
+        id,
+    };
     let mut job = Job {
         main: Plan {
-            program: Program::new(request.argv, request.env),
+            program: Program::new(argvs.collect(), request.env),
+            bell: chained.then_some(bell),
             stdio: request.stdio,
             standard,
             cwd: request.cwd,
@@ -196,8 +203,8 @@ fn launch_with(
         pid_namespace: None,
         shared_below: few.then_some(LASTING),
         in_our_memory: false,
-        bell: means.bell.as_raw_fd(),
-        id,
+        stack: chained.then(PrivateStack::new),
+        bell,
     };
     let (stage, job, elsewhere) = match &request.place {
         Where::Fresh(namespaces) => {
@@ -208,7 +215,8 @@ fn launch_with(
             let timed = namespaces.contains(&Namespace::Time);
             // Nor shall a process of another user have the agent's.
             let ours = job.main.credentials == Credentials::default();
-            job.in_our_memory = channel.is_none() && !timed && ours && means.lends_memory;
+            job.in_our_memory =
+                channel.is_none() && !timed && ours && !chained && means.lends_memory;
             let job = Lent::new(job);
             clone::beside(page.stack(), few, subreaper::run, &job)
                 .map(|child| (Launching::Subreaper(child), job, false))

@@ -554,10 +554,15 @@ impl Session {
             }
             Phase::Parked => before_exec(Stage::Checkpoint, exit_code::CHANNEL),
             Phase::Executing => before_exec(Stage::Execve, exit_code::SUCCESS),
-            Phase::Running => match death {
-                Death::Exited(code) => (Event::Exited(code), exit_code::SUCCESS),
-                Death::Signaled(signal) => (Event::Signaled(signal), exit_code::SUCCESS),
-            },
+            Phase::Running => {
+                let event = match (failure, death) {
+                    // One of a chain, but the first, could not be executed.
+                    (Some(failure), _) => Event::Error(failure, None),
+                    (None, Death::Exited(code)) => Event::Exited(code),
+                    (None, Death::Signaled(signal)) => Event::Signaled(signal),
+                };
+                (event, exit_code::SUCCESS)
+            }
             Phase::Clearing | Phase::Draining | Phase::Over => return,
         };
         if let Some(call) = self.step.take() {

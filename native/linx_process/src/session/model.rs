@@ -458,7 +458,7 @@ mod tests {
                     causes: speaks,
                     speaks,
                     until_eof: speaks && hosted,
-                    usage: speaks,
+                    usage: hosted && !speaks,
                     auto_proceed: hosted,
                     hosted,
                 }

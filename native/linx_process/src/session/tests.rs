@@ -255,6 +255,20 @@ fn a_death_before_exec_is_an_error_with_its_cause() {
 }
 
 #[test]
+fn a_later_program_of_a_chain_that_cannot_be_executed_is_an_error() {
+    let failure = Stage::Execve.failed()(Errno::ENOENT);
+    let mut bench = bench(killing()).running();
+    assert_eq!(
+        bench.feed(Input::Gone(Death::Exited(127), Some(failure))),
+        [Effect::Sweep]
+    );
+    assert_eq!(
+        bench.feed(Input::Swept),
+        [Effect::Emit(Event::Error(failure, None)), Effect::Finish(0)]
+    );
+}
+
+#[test]
 fn the_terminal_event_waits_for_the_sweep_and_for_the_pty() {
     let mut bench = bench(Policy {
         speaks: true,

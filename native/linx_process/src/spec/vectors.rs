@@ -40,6 +40,7 @@ fn plain() -> Request {
     Request {
         place: Where::Fresh(vec![]),
         argv: vec![c("/bin/true")],
+        chain: vec![],
         env: None,
         stdio: each(Directive::Inherit),
         winsize: None,
@@ -350,6 +351,17 @@ fn requests_are_read_as_documented() {
         ),
         (
             r#"{:spawn, %{argv: ["/bin/true"], files: []}}"#,
+            plain(),
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], chain: [["/bin/echo", "a"], ["/bin/false"]]}}"#,
+            Request {
+                chain: vec![vec![c("/bin/echo"), c("a")], vec![c("/bin/false")]],
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], chain: []}}"#,
             plain(),
         ),
         (

@@ -28,6 +28,30 @@ pub struct Stack {
     size: usize,
 }
 
+/// A stack in memory that is shared with nobody: a copy of this process has a copy of it.
+pub struct PrivateStack {
+    _memory: Vec<u8>,
+    stack: Stack,
+}
+
+// SAFETY: nobody looks at it here; it is for a process that has its own.
+unsafe impl Sync for PrivateStack {}
+
+impl PrivateStack {
+    pub fn new() -> Self {
+        let mut memory = vec![0; SIZE];
+        let (bottom, size) = (memory.as_mut_ptr(), memory.len());
+        PrivateStack {
+            _memory: memory,
+            stack: Stack { bottom, size },
+        }
+    }
+
+    pub fn stack(&self) -> Stack {
+        self.stack
+    }
+}
+
 impl Stack {
     pub fn bottom(self) -> *mut u8 {
         self.bottom

@@ -100,6 +100,23 @@ struct Job<T> {
     argument: *const T,
 }
 
+impl<T> Job<T> {
+    /// Its place, and what of the stack is left below it.
+    ///
+    /// # Safety
+    ///
+    /// Nobody uses the stack.
+    unsafe fn place_on(self, stack: Stack) -> (usize, *const Self) {
+        // The ABI wants 16 bytes.
+        let place = (stack.top() as usize - std::mem::size_of::<Self>()) & !15;
+        let offset = place - stack.bottom() as usize;
+        let place = stack.bottom().wrapping_add(offset).cast::<Self>();
+        // SAFETY: it is within the stack, aligned, and nobody else's.
+        unsafe { place.write(self) };
+        (place as usize, place)
+    }
+}
+
 /// A process that runs `body` on `stack`, *in this process's memory*, beside it (`CLONE_VM`), and with its
 /// descriptors (`CLONE_FILES`) when `shares_files`.
 ///
@@ -118,13 +135,8 @@ pub fn beside<T: Sync>(
         body,
         argument: std::ptr::from_ref(&**argument),
     };
-    // SAFETY: the stack is in no use, and has room for this above all that will be.
-    let (top, job) = unsafe {
-        let place = stack.top().cast::<Job<T>>().sub(1);
-        place.write(job);
-        // The ABI wants 16 bytes.
-        ((place as usize) & !15, place)
-    };
+    // SAFETY: the stack is in no use.
+    let (top, job) = unsafe { job.place_on(stack) };
     let mut pidfd: libc::c_int = -1;
     let address = std::ptr::from_mut(&mut pidfd);
     let files = if shares_files { libc::CLONE_FILES } else { 0 };
@@ -135,7 +147,7 @@ pub fn beside<T: Sync>(
     arguments.stack_size = (top - stack.bottom() as usize) as u64;
     // SAFETY: the new process runs on a stack of its own and never returns to ours. What it looks at it has been
     // lent, and it keeps its hands off everything else, as its body promises.
-    let pid = unsafe { start(&arguments, Some(top), address, enter::<T>, job.cast()) }?;
+    let pid = unsafe { start(&arguments, Some(top), address, enter::<T>, job) }?;
     // SAFETY: the kernel has just put this descriptor into our table for us alone.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     Ok(Child { pid, pidfd })
@@ -165,10 +177,40 @@ pub fn suspended<T>(
     let flags = flags | (libc::CLONE_VFORK | libc::CLONE_PARENT_SETTID | memory) as u64;
     let mut arguments = arguments(flags);
     arguments.parent_tid = pid.as_ptr() as u64;
-    let job = std::ptr::from_ref(&job).cast_mut();
     // SAFETY: the child goes on below this frame, on our stack or a copy of it, and never returns to it;
     // we are not there meanwhile. `pid` is written by the kernel before either of us goes on.
-    unsafe { start(&arguments, None, pid.as_ptr(), enter::<T>, job.cast()) }
+    unsafe { start(&arguments, None, pid.as_ptr(), enter::<T>, &job) }
+}
+
+/// A copy of this process in the namespaces of `flags` (`CLONE_NEW*`), which runs `body` while this process goes on. Its
+/// pid, in this process's PID namespace, stands in `pid` before it begins. It runs on `stack`, which is private memory;
+/// without one on a copy of this process's own, which then has to be private, too.
+///
+/// Errors as [`suspended`].
+pub fn apart<T>(
+    flags: u64,
+    stack: Option<Stack>,
+    pid: &AtomicI32,
+    body: fn(&T) -> Infallible,
+    argument: &T,
+) -> Result<libc::pid_t, Errno> {
+    let job = Job {
+        body,
+        argument: std::ptr::from_ref(argument),
+    };
+    let mut arguments = arguments(flags | libc::CLONE_PARENT_SETTID as u64);
+    arguments.parent_tid = pid.as_ptr() as u64;
+    // SAFETY: the child has a copy of all that is private, this frame or `stack` included, and never returns to
+    // the frame. `stack` is in no use. `pid` is written by the kernel before the child begins.
+    unsafe {
+        let Some(stack) = stack else {
+            return start(&arguments, None, pid.as_ptr(), enter::<T>, &job);
+        };
+        let (top, job) = job.place_on(stack);
+        arguments.stack = stack.bottom() as u64;
+        arguments.stack_size = (top - stack.bottom() as usize) as u64;
+        start(&arguments, Some(top), pid.as_ptr(), enter::<T>, job)
+    }
 }
 
 extern "C" fn enter<T>(job: *const Job<T>) -> ! {

@@ -1,15 +1,15 @@
-//! A program ready to be executed, and ways to end that need no library.
+//! Programs ready to be executed, and ways to end that need no library.
 
 use super::direct::call;
 use nix::errno::Errno;
 use std::convert::Infallible;
 use std::ffi::CString;
 
-/// argv and environment as `execve(2)` wants them, built before clone so that
-/// nothing is left to allocate after it.
+/// Arguments and environment as `execve(2)` wants them, built before clone so that
+/// nothing is left to allocate after it. There may be more than one, to be executed one after another.
 pub struct Program {
     _strings: Vec<CString>,
-    argv: Vec<*const libc::c_char>,
+    argvs: Vec<Vec<*const libc::c_char>>,
     envp: Option<Vec<*const libc::c_char>>,
 }
 
@@ -17,28 +17,32 @@ pub struct Program {
 unsafe impl Sync for Program {}
 
 impl Program {
-    /// `argv` must not be empty: its first element is the path to execute.
-    /// Without `env` the program gets the environment of the agent.
-    pub fn new(argv: Vec<CString>, env: Option<Vec<CString>>) -> Self {
+    /// None of `argvs` is empty: its first element is the path to execute. Nor are there none.
+    /// Without `env` the programs get the environment of the agent.
+    pub fn new(argvs: Vec<Vec<CString>>, env: Option<Vec<CString>>) -> Self {
         let pointers = |strings: &[CString]| {
             let mut list: Vec<_> = strings.iter().map(|s| s.as_ptr()).collect();
             list.push(std::ptr::null());
             list
         };
-        let argv_pointers = pointers(&argv);
+        let argv_pointers = argvs.iter().map(|argv| pointers(argv)).collect();
         let envp = env.as_deref().map(pointers);
-        let mut strings = argv;
-        strings.extend(env.into_iter().flatten());
+        let strings = argvs.into_iter().chain(env).flatten();
         Program {
-            _strings: strings,
-            argv: argv_pointers,
+            _strings: strings.collect(),
+            argvs: argv_pointers,
             envp,
         }
     }
 
-    /// `execve(2)`. Any return is a failure: a seccomp filter can make it
+    /// The number of the last one; the first is 0.
+    pub fn last(&self) -> usize {
+        self.argvs.len() - 1
+    }
+
+    /// `execve(2)` of the one with this number. Any return is a failure: a seccomp filter can make it
     /// "return" 0, which is reported as `EPERM`.
-    pub fn execute(&self) -> Errno {
+    pub fn execute(&self, number: usize) -> Errno {
         extern "C" {
             static environ: *const *const libc::c_char;
         }
@@ -49,10 +53,10 @@ impl Program {
                 Some(list) => list.as_ptr(),
                 None => environ,
             };
-            let argv = self.argv.as_ptr();
+            let argv = &self.argvs[number];
             call(
                 libc::SYS_execve,
-                [self.argv[0] as usize, argv as usize, envp as usize],
+                [argv[0] as usize, argv.as_ptr() as usize, envp as usize],
             )
         };
         result.err().unwrap_or(Errno::EPERM)

@@ -92,6 +92,11 @@ fn prctl(option: libc::c_int, argument: usize) -> Result<(), Errno> {
     unsafe { call(libc::SYS_prctl, [option as usize, argument, 0, 0, 0]) }.map(drop)
 }
 
+/// `prctl(PR_SET_DUMPABLE, 0)`: nobody without privileges may trace it, nor look into it in `/proc`. Exec undoes it.
+pub fn forbid_tracing() -> Result<(), Errno> {
+    prctl(libc::PR_SET_DUMPABLE, 0)
+}
+
 /// A limit of the process, `RLIMIT_*`: soft, then hard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]

@@ -55,6 +55,24 @@ fn set_mask(mask: u64) -> Result<(), Errno> {
     unsafe { call(libc::SYS_rt_sigprocmask, arguments) }.map(drop)
 }
 
+/// `rt_sigtimedwait(2)` of any signal, without waiting: takes one that is pending.
+pub fn take_pending() -> Option<libc::c_int> {
+    let set = u64::MAX;
+    let at_once = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let arguments = [
+        std::ptr::from_ref(&set) as usize,
+        0,
+        std::ptr::from_ref(&at_once) as usize,
+        size_of::<u64>(),
+    ];
+    // SAFETY: reads eight bytes and one timespec.
+    let signal = unsafe { call(libc::SYS_rt_sigtimedwait, arguments) };
+    signal.ok().map(|signal| signal as libc::c_int)
+}
+
 /// `kill(2)` of a process group: `ESRCH` when there is none, `EPERM` when all
 /// of it belongs to other users.
 pub fn kill_group(group: libc::pid_t, signal: libc::c_int) -> Result<(), Errno> {

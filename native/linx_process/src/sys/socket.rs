@@ -31,6 +31,18 @@ pub fn send(socket: RawFd, message: &[u8]) -> Result<(), Errno> {
     .map(drop)
 }
 
+/// `socketpair(2)`: two ends that keep messages apart, close-on-exec. `EMFILE`, `ENFILE`.
+pub fn pair() -> Result<(RawFd, RawFd), Errno> {
+    let mut ends: [RawFd; 2] = [-1; 2];
+    let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC;
+    let address = ends.as_mut_ptr() as usize;
+    let arguments = [libc::AF_UNIX as usize, kind as usize, 0, address];
+    // SAFETY: writes two integers.
+    unsafe { call(libc::SYS_socketpair, arguments) }?;
+    let [one, other] = ends;
+    Ok((one, other))
+}
+
 /// `write(2)`.
 pub fn write(fd: RawFd, bytes: &[u8]) -> Result<usize, Errno> {
     let address = bytes.as_ptr() as usize;

@@ -134,6 +134,18 @@ pub fn await_ended() -> Result<(libc::pid_t, Death, Usage), Errno> {
     }
 }
 
+/// Blocks until the child with this pid has ended and reaps it, and whoever else has ended before: an init inherits
+/// others.
+pub fn await_child(pid: libc::pid_t) -> Result<Death, Errno> {
+    loop {
+        let (ended, death, _) = await_ended()?;
+        reap_pid(ended);
+        if ended == pid {
+            return Ok(death);
+        }
+    }
+}
+
 /// Blocks until the child has ended and reaps it.
 pub fn await_end(pidfd: BorrowedFd) {
     let wait = || waitid(libc::P_PIDFD, pidfd.as_raw_fd(), libc::WEXITED | ALL);

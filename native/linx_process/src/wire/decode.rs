@@ -12,6 +12,8 @@ pub struct Request {
     pub place: Where,
     /// Never empty; the first element is the path to execute.
     pub argv: Vec<CString>,
+    /// What is run after that, one after another; likewise.
+    pub chain: Vec<Vec<CString>>,
     /// `None`: the agent's own environment.
     pub env: Option<Vec<CString>>,
     pub stdio: Stdio,
@@ -239,6 +241,7 @@ fn request_in(term: Term) -> Decoded<Request> {
         return Err(Malformed);
     };
     let mut argv = None;
+    let mut chain = Vec::new();
     let mut env = None;
     let mut namespaces = None;
     let mut target = None;
@@ -258,7 +261,13 @@ fn request_in(term: Term) -> Decoded<Request> {
     let mut output = OutputEnd::Exit;
     for (key, value) in options.map {
         match atom(&key).ok_or(Malformed)? {
-            "argv" => argv = Some(strings(value)?),
+            "argv" => argv = Some(self::argv(value)?),
+            "chain" => {
+                chain = list(value)?
+                    .into_iter()
+                    .map(self::argv)
+                    .collect::<Decoded<_>>()?
+            }
             "env" => env = Some(strings(value)?),
             "namespaces" => {
                 namespaces = Some(
@@ -301,7 +310,8 @@ fn request_in(term: Term) -> Decoded<Request> {
     };
     Ok(Request {
         place,
-        argv: argv.filter(|argv| !argv.is_empty()).ok_or(Malformed)?,
+        argv: argv.ok_or(Malformed)?,
+        chain,
         env,
         stdio,
         winsize,
@@ -584,6 +594,12 @@ fn boolean(term: &Term) -> Decoded<bool> {
 
 fn term(frame: &[u8]) -> Decoded<Term> {
     Term::decode(screen(frame)?.as_slice()).map_err(|_| Malformed)
+}
+
+fn argv(value: Term) -> Decoded<Vec<CString>> {
+    Some(strings(value)?)
+        .filter(|argv| !argv.is_empty())
+        .ok_or(Malformed)
 }
 
 fn strings(value: Term) -> Decoded<Vec<CString>> {
