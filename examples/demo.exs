@@ -6,6 +6,7 @@ defmodule Demo do
   alias Linx.Process, as: P
 
   def run do
+    commands()
     parked_in_namespaces()
     signals()
     terminal()
@@ -14,6 +15,35 @@ defmodule Demo do
     nothing_left()
     speed()
     IO.puts("\nThat was it. The README goes on from here.\n")
+  end
+
+  # ── commands ──────────────────────────────────────────────────────────────────────────────────
+
+  defp commands do
+    title("Commands: captured, fed, streamed, timed out")
+    say("Linx.cmd(\"echo\", [\"hello\"]) is #{inspect(Linx.cmd("echo", ["hello"]))}")
+
+    {:ok, sorted} = Linx.run(["sort"], input: ["b\n", "a\n"])
+    say("sort, fed with b and a, says #{inspect(sorted.stdout)}")
+    say("  it took #{sorted.duration} µs, and #{div(sorted.usage.max_rss, 1024)} KiB at most")
+
+    lines = ["yes"] |> Linx.stream!(lines: true) |> Stream.take(1_000_000) |> Enum.count()
+    say("#{lines} lines have been taken of an endless stream, and its program is gone")
+
+    {:ok, late} = Linx.run(["sh", "-c", "sleep 60 & wait"], timeout: 200)
+
+    say(
+      "a script that takes too long: #{inspect(late.status)} after #{div(late.duration, 1000)} ms"
+    )
+
+    say("  timed out? #{late.timed_out?}; the sleep that it had started is gone, too")
+
+    {:ok, session} = P.spawn(argv: ["sleep", "60"], auto_proceed: true)
+    await_ready()
+    say("what runs now, by Linx.top():")
+    for line <- String.split(inspect(Linx.top()), "\n"), do: say("  #{line}")
+    :ok = P.stop(session)
+    flush()
   end
 
   # ── born in namespaces, parked, configured, released ──────────────────────────────────────────
