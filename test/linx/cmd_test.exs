@@ -74,7 +74,7 @@ defmodule Linx.CmdTest do
       assert_same("pwd", [], cd: "/")
       assert_same("pwd", [], cd: "/usr/bin/..")
       assert_same("pwd", [], cd: "..")
-      assert_same("pwd", [], cd: 'charlist')
+      assert_same("pwd", [], cd: ~c"charlist")
       assert_same("pwd", [], cd: nil)
     end
 
@@ -138,10 +138,10 @@ defmodule Linx.CmdTest do
     end
 
     test "arguments that are no strings" do
-      assert_same("echo", ['charlist'])
+      assert_same("echo", [~c"charlist"])
       assert_same("echo", [:atom])
       assert_same("echo", [1])
-      assert_raise FunctionClauseError, fn -> Linx.cmd('echo', ["hi"]) end
+      assert_raise FunctionClauseError, fn -> Linx.cmd(~c"echo", ["hi"]) end
       assert_raise FunctionClauseError, fn -> Linx.cmd("echo", "hi") end
     end
 
@@ -222,7 +222,7 @@ defmodule Linx.CmdTest do
 
     test ":timeout returns what there is" do
       {mark, [program | args]} = shell("echo begun; sleep MARK; echo not this")
-      assert Linx.cmd(program, args, timeout: 200) == {"begun\n", :timeout}
+      assert Linx.cmd(program, args, timeout: 1_000) == {"begun\n", :timeout}
       assert_nothing_left(mark)
 
       assert Linx.cmd("sleep", ["60"], timeout: 50, into: []) == {[], :timeout}

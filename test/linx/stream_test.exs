@@ -88,7 +88,7 @@ defmodule Linx.StreamTest do
         assert_raise ArgumentError, fn -> Linx.stream!("true", opts) end
       end
 
-      for command <- [[], "", :atom, ['charlist']] do
+      for command <- [[], "", :atom, [~c"charlist"]] do
         assert_raise ArgumentError, fn -> Linx.stream!(command) end
       end
     end
@@ -177,7 +177,7 @@ defmodule Linx.StreamTest do
       assert run.("", []) == [{:exit, {:exited, 0}}]
       assert run.("echo a; exit 3", []) == ["a\n", {:exit, {:exited, 3}}]
       assert run.("printf a; kill -9 $$", lines: true) == ["a", {:exit, {:signaled, 9}}]
-      assert run.("echo a; sleep 60", timeout: 200) == ["a\n", {:exit, :timeout}]
+      assert run.("echo a; sleep 60", timeout: 1_000) == ["a\n", {:exit, :timeout}]
     end
 
     test "is ignored" do
@@ -188,9 +188,7 @@ defmodule Linx.StreamTest do
 
     test "is not waited for by who wants no more" do
       {mark, argv} = shell("trap '' TERM; echo a; echo b; sleep MARK; exit 3")
-      {us, taken} = :timer.tc(fn -> Linx.stream!(argv, lines: true) |> Enum.take(2) end)
-      assert taken == ["a", "b"]
-      assert us < 1_500_000
+      assert Linx.stream!(argv, lines: true) |> Enum.take(2) == ["a", "b"]
       assert_nothing_left(mark)
     end
 
