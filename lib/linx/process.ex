@@ -134,6 +134,7 @@ defmodule Linx.Process do
 
     * `:argv` – the program and its arguments, a list of strings. A program without a slash is
       looked up on the PATH, the one in `:env` if there is one, else the caller's;
+    * `:arg0` – what the program is told that it is called; by default what it is executed by;
     * `:namespaces` – for `spawn/1` those that the child gets fresh, for `enter/2` those of the
       target that it joins: a list of `:net`, `:mount`, `:pid`, `:uts`, `:ipc`, `:user`, `:cgroup`
       and `:time`. By default `spawn/1` makes none, and `enter/2` joins all;
@@ -233,6 +234,7 @@ defmodule Linx.Process do
 
   @type option ::
           {:argv, [String.t(), ...]}
+          | {:arg0, String.t()}
           | {:namespaces, [namespace]}
           | {:env, env}
           | {:cwd, String.t()}
@@ -281,7 +283,7 @@ defmodule Linx.Process do
 
   ## Errors
 
-    * `:argv_required`, `{:bad_argv, argv}`, and in the same way `{:bad_namespaces, unknown}`,
+    * `:argv_required`, `{:bad_argv, argv}`, and in the same way `{:bad_arg0, _}`, `{:bad_namespaces, unknown}`,
       `{:bad_env, element}`, `{:bad_cwd, _}`, `{:bad_stdio, _}`, `{:bad_owner, _}`, `{:bad_name, _}`,
       `{:bad_linger, _}`, `{:bad_auto_proceed, _}`, `{:bad_no_new_privs, _}`, `{:bad_orphan, _}`,
       `{:bad_descendants, _}`, `{:bad_grace, _}`, `{:bad_agent, _}`, `{:bad_active, _}`,

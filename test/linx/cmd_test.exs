@@ -95,6 +95,14 @@ defmodule Linx.CmdTest do
       assert_same("sh", show, env: 1)
     end
 
+    test ":arg0" do
+      show = ["-c", "echo $0; tr '\\0' ' ' < /proc/$$/cmdline"]
+      assert_same("sh", show, arg0: "-another name")
+      assert_same("sh", show, arg0: <<255>>)
+      assert_same("sh", show, arg0: 1)
+      assert_same("/no/such/program", [], arg0: "sh")
+    end
+
     test ":stderr_to_stdout" do
       both = ["-c", "echo out; echo err >&2; echo out again"]
       assert_same("sh", both, stderr_to_stdout: true)

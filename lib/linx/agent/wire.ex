@@ -74,6 +74,7 @@ defmodule Linx.Agent.Wire do
     :orphan,
     :descendants,
     :origin,
+    :arg0,
     :credit,
     :output,
     :chain

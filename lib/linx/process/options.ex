@@ -21,6 +21,7 @@ defmodule Linx.Process.Options do
     :mode,
     :target,
     :argv,
+    :arg0,
     :namespaces,
     :env,
     :cwd,
@@ -62,6 +63,7 @@ defmodule Linx.Process.Options do
 
   @keys [
     :argv,
+    :arg0,
     :namespaces,
     :env,
     :cwd,
@@ -123,6 +125,10 @@ defmodule Linx.Process.Options do
   end
 
   def check(:argv, other), do: {:error, {:bad_argv, other}}
+
+  def check(:arg0, name) do
+    if CString.valid?(name), do: {:ok, name}, else: {:error, {:bad_arg0, name}}
+  end
 
   def check(:namespaces, list) when is_proper_list(list) do
     case Enum.reject(list, &(&1 in @namespaces)) do

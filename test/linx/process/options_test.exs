@@ -430,6 +430,17 @@ defmodule Linx.Process.OptionsTest do
     end
   end
 
+  describe "arg0" do
+    test "is a string" do
+      assert value(:arg0, []) == nil
+      assert value(:arg0, arg0: "-sh") == "-sh"
+      assert value(:arg0, arg0: "") == ""
+
+      for bad <- [1, nil, ~c"sh", "s\0"],
+          do: assert(spawn_with(arg0: bad) == {:error, {:bad_arg0, bad}})
+    end
+  end
+
   describe "chain" do
     test "is a list of programs, which are looked up" do
       sh = System.find_executable("sh")
