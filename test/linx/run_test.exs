@@ -340,6 +340,24 @@ defmodule Linx.RunTest do
       assert location[:file] == 'test/linx/run_test.exs'
     end
 
+    test "that crashes at once is a crash of the caller, too" do
+      # The caller has its turn last.
+      Process.flag(:priority, :low)
+      others = for _n <- 1..(2 * System.schedulers_online()), do: spawn(&spin/0)
+
+      for _again <- 1..20 do
+        assert catch_exit(Linx.run("cat", input: fn _sink -> exit(:at_once) end)) == :at_once
+      end
+
+      Enum.each(others, &Process.exit(&1, :kill))
+      assert_nothing_left()
+    end
+
+    defp spin do
+      :erlang.yield()
+      spin()
+    end
+
     test "that exits normally ends there" do
       input =
         Stream.map(1..3, fn

@@ -53,8 +53,9 @@ defmodule Linx.Command.Input do
 
   def start(source, session) do
     callers = [self() | Process.get(:"$callers", [])]
-    {:ok, pid} = GenServer.start(__MODULE__, {source, session, callers})
-    {pid, Process.monitor(pid)}
+    # It is watched from the start: it may crash at once.
+    {:ok, input} = :gen_server.start_monitor(__MODULE__, {source, session, callers}, [])
+    input
   end
 
   @doc """
