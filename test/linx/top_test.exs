@@ -117,11 +117,15 @@ defmodule Linx.TopTest do
       burns = start("while :; do :; done")
       eventually(fn -> row(burns).cpu_time > 0 end)
 
-      rows = Map.new(Linx.top(interval: 200).rows, &{&1.session, &1})
-      assert rows[burnt].cpu_percent == 0.0
-      assert rows[burnt].cpu_time > 0
+      # A machine that is busy may have no time for it in one interval.
+      eventually(fn ->
+        rows = Map.new(Linx.top(interval: 200).rows, &{&1.session, &1})
+        assert rows[burnt].cpu_percent == 0.0
+        assert rows[burnt].cpu_time > 0
+        rows[burns].cpu_percent > 0.0
+      end)
+
       assert row(burnt).cpu_percent > 0.0
-      assert rows[burns].cpu_percent > 0.0
       P.stop(burns)
     end
 

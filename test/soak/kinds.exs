@@ -32,6 +32,14 @@ defmodule Soak.Kinds do
     socket: 4,
     waits: 5,
     environment: 4,
+    command: 15,
+    command_fed: 8,
+    command_that_is_none: 3,
+    command_timed_out: 4,
+    stream_halted: 6,
+    unread: 5,
+    pipes_killed: 5,
+    files_and_chain: 4,
     held: 10
   ]
 
@@ -59,6 +67,53 @@ defmodule Soak.Kinds do
   def run(:plain, _soak) do
     session = spawn!(argv: ["/bin/true"], auto_proceed: true)
     [:ready, :running, {:exited, 0}] = life(session)
+  end
+
+  def run(:command, soak) do
+    code = Enum.random(0..255)
+    {:ok, result} = Linx.run(sh("echo out; echo err >&2; exit #{code}", soak))
+    {{:exited, ^code}, "out\n", "err\n"} = {result.status, result.stdout, result.stderr}
+  end
+
+  def run(:command_fed, _soak) do
+    bytes = :crypto.strong_rand_bytes(Enum.random(0..200_000))
+    {^bytes, 0} = Linx.cmd("cat", [], input: bytes)
+  end
+
+  def run(:command_that_is_none, soak) do
+    {:error, %Error{errno: :enoent}} = Linx.run([soak.dir <> "/missing"])
+  end
+
+  def run(:command_timed_out, soak) do
+    {:ok, %{timed_out?: true}} = Linx.run(sh("sleep 60 & wait", soak), timeout: Enum.random(0..20))
+  end
+
+  def run(:stream_halted, soak) do
+    [<<_, _::binary>>] = sh("while :; do echo more; done", soak) |> Linx.stream!() |> Enum.take(1)
+  end
+
+  # More than anybody is going to read.
+  def run(:unread, soak) do
+    argv = sh("head -c 1000000 /dev/zero; sleep 60", soak)
+    session = spawn!(argv: argv, stdio: :pipe, auto_proceed: true)
+    {:ok, <<0, _::binary>>} = P.recv(session, :stdout)
+    :ok = P.cancel(session)
+    [:ready, :running, {:signaled, signal}] = life(session)
+    true = signal in [9, 15]
+  end
+
+  def run(:pipes_killed, soak) do
+    opts = [argv: sh("cat; sleep 60", soak), stdio: :pipe, auto_proceed: true, owner: nil]
+    {:ok, session} = P.spawn(opts)
+    :ok = P.write(session, "some")
+    true = Process.unlink(session)
+    true = Process.exit(session, :kill)
+  end
+
+  def run(:files_and_chain, soak) do
+    path = Path.join(soak.dir, "file-#{System.unique_integer([:positive])}")
+    opts = [files: [{path, "staged\n"}], chain: [["cat", path], ["rm", path]]]
+    {:ok, %{status: {:exited, 0}, stdout: "staged\n"}} = Linx.run(["true"], opts)
   end
 
   def run(:exit_code, soak) do
