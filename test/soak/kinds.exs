@@ -85,7 +85,8 @@ defmodule Soak.Kinds do
   end
 
   def run(:command_timed_out, soak) do
-    {:ok, %{timed_out?: true}} = Linx.run(sh("sleep 60 & wait", soak), timeout: Enum.random(0..20))
+    {:ok, %{timed_out?: true}} =
+      Linx.run(sh("sleep 60 & wait", soak), timeout: Enum.random(0..20))
   end
 
   def run(:stream_halted, soak) do

@@ -430,11 +430,20 @@ defmodule Linx.Agent.SessionPropertyTest do
     # Whether nothing before this can have led to that end.
     defp causes?({_ref, command}, ending) do
       case ending do
-        {:status, :aborted, _pid} -> command == :abort or match?({:stop, _grace, _signal}, command)
-        {:error, _, :malformed_request} -> command in [:broken, :unknown]
-        {:error, _, :command_too_big} -> false
-        {:error, _, step} when step in @steps -> is_tuple(command) and elem(command, 0) == step
-        _ended_or_failed -> command == :proceed
+        {:status, :aborted, _pid} ->
+          command == :abort or match?({:stop, _grace, _signal}, command)
+
+        {:error, _, :malformed_request} ->
+          command in [:broken, :unknown]
+
+        {:error, _, :command_too_big} ->
+          false
+
+        {:error, _, step} when step in @steps ->
+          is_tuple(command) and elem(command, 0) == step
+
+        _ended_or_failed ->
+          command == :proceed
       end
     end
 
