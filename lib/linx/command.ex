@@ -77,6 +77,8 @@ defmodule Linx.Command do
         output
 
       ended ->
+        # Its name is free then, too.
+        _ = Session.stop(session, 0)
         Input.finish(input)
         ended(ended)
     end

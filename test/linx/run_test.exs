@@ -114,6 +114,12 @@ defmodule Linx.RunTest do
       assert_nothing_left()
     end
 
+    test "a name that is free again when the program has ended" do
+      for agent <- [:host, :dedicated], _again <- 1..10 do
+        assert {:ok, _result} = Linx.run("true", name: __MODULE__.Again, agent: agent)
+      end
+    end
+
     test "a name that is taken" do
       {:ok, holder} = Agent.start_link(fn -> nil end, name: __MODULE__)
       assert Linx.run("true", name: __MODULE__) == {:error, {:already_started, holder}}

@@ -204,7 +204,7 @@ defmodule Linx.Process.Session do
     case Output.take(state.output, want) do
       {:ok, answer, effects, output} ->
         GenServer.reply(from, answer)
-        settle(perform(effects, answered(%{state | output: output}, answer)))
+        settle(perform(effects, %{state | output: output}))
 
       :wait ->
         {id, receivers} = Callers.add(state.receivers, from, timeout)
@@ -434,20 +434,13 @@ defmodule Linx.Process.Session do
   end
 
   defp perform_one({:answer, id, answer}, state) do
-    answered(%{state | receivers: Callers.answer(state.receivers, id, answer)}, answer)
+    %{state | receivers: Callers.answer(state.receivers, id, answer)}
   end
 
   defp perform_one({:credit, source, n}, state) do
     Agent.write(state.agent, Wire.command({:credit, source, n}))
     state
   end
-
-  # Who has a session for itself, and knows how that has ended, needs it no more.
-  defp answered(%{lifeline: lifeline} = state, {:ended, _info}) when lifeline != nil do
-    %{state | stopping: true}
-  end
-
-  defp answered(state, _answer), do: state
 
   # The end
 
