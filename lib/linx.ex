@@ -64,9 +64,11 @@ defmodule Linx do
     * an enumerable of iodata, of which so much is taken as the program reads;
     * a function of one argument, a `Collectable` for iodata: `&Enum.into(File.stream!("in"), &1)`.
 
-  The latter two run in a process of their own while the output is read. What is raised there is raised
-  by the function that runs the program, and kills that. A program that ends need not have read its
-  input: the process that writes is killed then.
+  Enumerables and functions run in a process of their own while the output is read. What is raised there
+  is raised by the function that runs the program, and kills that. A program that ends need not have read
+  its input: the process that writes is killed then.
+
+  A terminal has no end of input: a program there is told it by the byte 4, at the beginning of a line.
 
   ## What it stands on
 

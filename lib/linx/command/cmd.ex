@@ -69,7 +69,7 @@ defmodule Linx.Command.Cmd do
 
   defp translate(option), do: [option]
 
-  # What comes later counts. No change is no change; as the environment of a session it would be none.
+  # An empty list changes nothing. A session would take it for all of the environment.
   defp env([]), do: []
   defp env(variables), do: [env: variables]
 

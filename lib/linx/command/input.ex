@@ -32,6 +32,10 @@ defmodule Linx.Command.Input do
     ArgumentError -> {:error, {:bad_input, list}}
   end
 
+  # Enumerables that are functions have two arguments.
+  def check(fun) when is_function(fun) and not is_function(fun, 2),
+    do: {:error, {:bad_input, fun}}
+
   def check(other) do
     if Enumerable.impl_for(other), do: {:ok, other}, else: {:error, {:bad_input, other}}
   end

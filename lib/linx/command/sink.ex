@@ -26,8 +26,11 @@ defmodule Linx.Command.Sink do
   def new(session), do: %__MODULE__{session: session}
 
   @spec write(t, iodata) :: t
-  def write(sink, data) do
-    bytes = IO.iodata_to_binary(data)
+  def write(sink, data), do: write_bytes(sink, IO.iodata_to_binary(data))
+
+  defp write_bytes(sink, ""), do: sink
+
+  defp write_bytes(sink, bytes) do
     under_way = sink.bytes + byte_size(bytes)
 
     if under_way < @most_bytes and sink.writes < @most_writes do
