@@ -124,6 +124,7 @@ defmodule Linx.Test.Terms do
     keys = [
       argv: Type.non_empty(few(string())),
       chain: few(Type.non_empty(few(string()))),
+      arg0: string(),
       env: few(string()),
       cwd: string(),
       namespaces: few(Type.elements(@namespaces)),

@@ -12,6 +12,7 @@ defmodule Linx.Test.WireModel do
     namespaces: nil,
     argv: nil,
     chain: [],
+    arg0: nil,
     env: nil,
     stdio: {:inherit, :inherit, :inherit},
     cwd: nil,
@@ -59,7 +60,7 @@ defmodule Linx.Test.WireModel do
   defp value(:argv, argv), do: argv(argv)
   defp value(:chain, argvs), do: list(argvs, &argv/1)
   defp value(:env, env), do: list(env, &string/1)
-  defp value(key, path) when key in [:cwd, :origin], do: string(path)
+  defp value(key, path) when key in [:arg0, :cwd, :origin], do: string(path)
   defp value(:target, pid), do: one_of(pid, 1..0x7FFF_FFFF)
   defp value(:namespaces, types), do: list(types, &one_of(&1, @namespaces))
   defp value(:stdio, stdio), do: stdio(stdio)

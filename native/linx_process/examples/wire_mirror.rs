@@ -76,6 +76,7 @@ fn request(request: Request) -> Term {
         ("target", target),
         ("namespaces", option(namespaces, self::namespaces)),
         ("argv", strings(request.argv)),
+        ("arg0", option(request.arg0, string)),
         ("chain", list(request.chain.into_iter().map(strings))),
         ("env", option(request.env, strings)),
         ("stdio", stdio(request.stdio)),

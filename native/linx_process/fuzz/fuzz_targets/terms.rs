@@ -54,6 +54,7 @@ fn run(u: &mut Unstructured) -> Result<()> {
     // As what every option is set to that is known.
     for key in [
         "argv",
+        "arg0",
         "env",
         "namespaces",
         "target",

@@ -183,7 +183,7 @@ fn launch_with(
     };
     let mut job = Job {
         main: Plan {
-            program: Program::new(argvs.collect(), request.env),
+            program: Program::new(argvs.collect(), request.arg0, request.env),
             bell: chained.then_some(bell),
             stdio: request.stdio,
             standard,

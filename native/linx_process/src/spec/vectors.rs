@@ -40,6 +40,7 @@ fn plain() -> Request {
     Request {
         place: Where::Fresh(vec![]),
         argv: vec![c("/bin/true")],
+        arg0: None,
         chain: vec![],
         env: None,
         stdio: each(Directive::Inherit),
@@ -290,6 +291,13 @@ fn requests_are_read_as_documented() {
                 cwd: Some(c("lib")),
                 auto_proceed: true,
                 origin: Some(c("/usr")),
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], arg0: "-true"}}"#,
+            Request {
+                arg0: Some(c("-true")),
                 ..plain()
             },
         ),

@@ -9,6 +9,7 @@ use std::ffi::CString;
 /// nothing is left to allocate after it. There may be more than one, to be executed one after another.
 pub struct Program {
     _strings: Vec<CString>,
+    paths: Vec<*const libc::c_char>,
     argvs: Vec<Vec<*const libc::c_char>>,
     envp: Option<Vec<*const libc::c_char>>,
 }
@@ -18,18 +19,24 @@ unsafe impl Sync for Program {}
 
 impl Program {
     /// None of `argvs` is empty: its first element is the path to execute. Nor are there none.
+    /// With `arg0` the first program is told that it is called so, instead of by its path.
     /// Without `env` the programs get the environment of the agent.
-    pub fn new(argvs: Vec<Vec<CString>>, env: Option<Vec<CString>>) -> Self {
+    pub fn new(argvs: Vec<Vec<CString>>, arg0: Option<CString>, env: Option<Vec<CString>>) -> Self {
         let pointers = |strings: &[CString]| {
             let mut list: Vec<_> = strings.iter().map(|s| s.as_ptr()).collect();
             list.push(std::ptr::null());
             list
         };
-        let argv_pointers = argvs.iter().map(|argv| pointers(argv)).collect();
+        let paths = argvs.iter().map(|argv| argv[0].as_ptr()).collect();
+        let mut argv_pointers: Vec<_> = argvs.iter().map(|argv| pointers(argv)).collect();
+        if let Some(name) = &arg0 {
+            argv_pointers[0][0] = name.as_ptr();
+        }
         let envp = env.as_deref().map(pointers);
-        let strings = argvs.into_iter().chain(env).flatten();
+        let strings = argvs.into_iter().chain(env).flatten().chain(arg0);
         Program {
             _strings: strings.collect(),
+            paths,
             argvs: argv_pointers,
             envp,
         }
@@ -53,10 +60,10 @@ impl Program {
                 Some(list) => list.as_ptr(),
                 None => environ,
             };
-            let argv = &self.argvs[number];
+            let (path, argv) = (self.paths[number], &self.argvs[number]);
             call(
                 libc::SYS_execve,
-                [argv[0] as usize, argv.as_ptr() as usize, envp as usize],
+                [path as usize, argv.as_ptr() as usize, envp as usize],
             )
         };
         result.err().unwrap_or(Errno::EPERM)

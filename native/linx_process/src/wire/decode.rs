@@ -12,6 +12,8 @@ pub struct Request {
     pub place: Where,
     /// Never empty; the first element is the path to execute.
     pub argv: Vec<CString>,
+    /// What it is told that it is called, instead of that path.
+    pub arg0: Option<CString>,
     /// What is run after that, one after another; likewise.
     pub chain: Vec<Vec<CString>>,
     /// `None`: the agent's own environment.
@@ -241,6 +243,7 @@ fn request_in(term: Term) -> Decoded<Request> {
         return Err(Malformed);
     };
     let mut argv = None;
+    let mut arg0 = None;
     let mut chain = Vec::new();
     let mut env = None;
     let mut namespaces = None;
@@ -262,6 +265,7 @@ fn request_in(term: Term) -> Decoded<Request> {
     for (key, value) in options.map {
         match atom(&key).ok_or(Malformed)? {
             "argv" => argv = Some(self::argv(value)?),
+            "arg0" => arg0 = Some(string(value)?),
             "chain" => {
                 chain = list(value)?
                     .into_iter()
@@ -311,6 +315,7 @@ fn request_in(term: Term) -> Decoded<Request> {
     Ok(Request {
         place,
         argv: argv.ok_or(Malformed)?,
+        arg0,
         chain,
         env,
         stdio,
