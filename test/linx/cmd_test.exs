@@ -166,7 +166,6 @@ defmodule Linx.CmdTest do
 
       test ":use_stdio" do
         assert_same("true", [], use_stdio: false)
-        assert_same("true", [], use_stdio: 1)
       end
     end
   end
