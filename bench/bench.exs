@@ -7,6 +7,11 @@
 # Sessions and peers that end in unusual ways would say so.
 Logger.configure(level: :critical)
 
+# Protocols have been consolidated with the library. This one is to know a collectable of ours, too.
+:code.purge(Collectable)
+collectable = Application.app_dir(:elixir, "ebin/Elixir.Collectable")
+{:module, Collectable} = :code.load_abs(to_charlist(collectable))
+
 # Compiled in memory, all at once, since they refer to one another.
 files = Path.wildcard("#{__DIR__}/**/*.exs") -- [__ENV__.file]
 {:ok, _modules, _warnings} = Kernel.ParallelCompiler.compile(files, return_diagnostics: true)
@@ -22,6 +27,11 @@ rows = [
   Rows.Proceed,
   Rows.Signal,
   Rows.Pty,
+  Rows.Output,
+  Rows.Lines,
+  Rows.Input,
+  Rows.Echo,
+  Rows.Pressure,
   Rows.Memory,
   Rows.Sessions,
   Rows.Terminals

@@ -5,8 +5,6 @@ defmodule Bench.Report do
 
   alias Bench.{Stats, Table}
 
-  @header ["", "median", "p95", "Linx ÷ it"]
-
   def print(table) do
     IO.puts("\n#{table.title}  (#{table.row})")
     rows = rows(table)
@@ -93,7 +91,7 @@ defmodule Bench.Report do
         [name, value(table, Stats.median(samples)), p95(table, samples), ratio(table, name)]
       end
 
-    rows = [@header | lines]
+    rows = [["", "median", "p95", "#{table.ours} ÷ it"] | lines]
     if table.ratios?, do: rows, else: Enum.map(rows, &Enum.drop(&1, -1))
   end
 
@@ -101,8 +99,8 @@ defmodule Bench.Report do
   defp p95(_table, samples) when length(samples) < 5, do: ""
   defp p95(table, samples), do: value(table, Stats.p95(samples))
 
-  defp ratio(%{ratios?: true} = table, name) when name != "Linx" do
-    if ratio = Table.ratio(table, "Linx", name), do: decimals(ratio, 2), else: ""
+  defp ratio(%{ratios?: true, ours: ours} = table, name) when name != ours do
+    if ratio = Table.ratio(table, ours, name), do: decimals(ratio, 2), else: ""
   end
 
   defp ratio(_table, _name), do: ""

@@ -12,8 +12,9 @@ defmodule Bench.Table do
     :row,
     :title,
     unit: :time,
-    # Whether the columns do the same, and can be divided.
+    # Whether the columns do the same, and can be divided: ours by each of the others.
     ratios?: true,
+    ours: "Linx",
     columns: [],
     # What the plot draws: lists of {sessions, nanoseconds} by contender.
     series: [],

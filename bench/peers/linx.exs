@@ -1,7 +1,7 @@
 defmodule Bench.Peers.Linx do
   @moduledoc false
 
-  alias Bench.Peers.Peer
+  alias Bench.Peers.{Discard, Peer}
   alias Linx.Process, as: P
 
   @dedicated "Linx, dedicated"
@@ -24,6 +24,98 @@ defmodule Bench.Peers.Linx do
   # There is no such option where there is nothing else.
   def dedicated?,
     do: P.spawn(argv: ["true"], agent: :dedicated, cwd: "") != {:error, {:bad_option, :agent}}
+
+  @doc "A program of which one learns what `System.cmd/3` tells, by what is like it."
+  def commands do
+    [
+      %Peer{
+        name: "Linx.cmd",
+        run: fn [program | args], _opts -> {_, 0} = Linx.cmd(program, args) end
+      },
+      %Peer{name: "Linx.run", run: fn argv, _opts -> %{} = Linx.run!(argv) end}
+    ]
+  end
+
+  def pipers do
+    [
+      %Peer{
+        name: "Linx.cmd",
+        drop: fn [program | args] ->
+          {%Discard{bytes: bytes}, 0} = Linx.cmd(program, args, into: %Discard{})
+          bytes
+        end,
+        keep: fn [program | args] ->
+          {output, 0} = Linx.cmd(program, args)
+          output
+        end,
+        lines: fn [program | args] ->
+          {lines, 0} = Linx.cmd(program, args, into: [], lines: 1_000_000)
+          length(lines)
+        end
+      },
+      %Peer{
+        name: "Linx.run",
+        keep: &Linx.run!(&1).stdout,
+        feed: fn argv, bytes -> %{} = Linx.run!(argv, input: bytes) end
+      },
+      %Peer{
+        name: "Linx.run, in 64 KiB",
+        feed: fn argv, bytes -> %{} = Linx.run!(argv, input: chunks(bytes)) end
+      },
+      %Peer{
+        name: "Linx.stream!",
+        drop: &(&1 |> Linx.stream!() |> Enum.reduce(0, fn b, size -> size + byte_size(b) end)),
+        lines: &(&1 |> Linx.stream!(lines: true) |> Enum.count()),
+        hold: fn argv, ms ->
+          argv |> Linx.stream!() |> Enum.each(fn _ -> Process.sleep(ms) end)
+        end
+      },
+      %Peer{
+        name: "Linx.Process",
+        drop: &(&1 |> start_active(0) |> elem(1)),
+        talk: &talk/2,
+        hold: &start_active/2
+      }
+    ]
+  end
+
+  defp chunks(<<chunk::binary-size(65_536), rest::binary>>), do: [chunk | chunks(rest)]
+  defp chunks(""), do: []
+  defp chunks(rest), do: [rest]
+
+  # The owner gets all there is, at once, as from a port.
+  defp start_active(argv, ms) do
+    stdio = [stdin: :devnull, stdout: :pipe, stderr: :inherit]
+    {:ok, session} = P.spawn(argv: argv, stdio: stdio, active: true, auto_proceed: true)
+    bytes = drain(ms, 0)
+    P.stop(session)
+    {:ok, bytes}
+  end
+
+  defp drain(ms, size) do
+    receive do
+      {:linx_process, :stdout, bytes} ->
+        if ms > 0, do: Process.sleep(ms)
+        drain(ms, size + byte_size(bytes))
+
+      {:linx_process, :exited, 0} ->
+        flush()
+        size
+    end
+  end
+
+  defp talk(argv, fun) do
+    stdio = [stdin: :pipe, stdout: :pipe, stderr: :inherit]
+    {:ok, session} = P.spawn(argv: argv, stdio: stdio, auto_proceed: true)
+
+    fun.(fn line ->
+      :ok = P.write(session, line)
+      {:ok, bytes} = P.recv(session, :stdout)
+      bytes
+    end)
+
+    P.stop(session)
+  end
 
   def run(argv, opts) do
     {:ok, session} = start([argv: argv, auto_proceed: true] ++ opts)

@@ -2,7 +2,7 @@ defmodule Bench.Peers.MuonTrap do
   @moduledoc false
 
   alias Bench.Peers
-  alias Bench.Peers.{Paths, Peer}
+  alias Bench.Peers.{Discard, Paths, Peer}
 
   @name "MuonTrap"
 
@@ -12,6 +12,24 @@ defmodule Bench.Peers.MuonTrap do
       {:ok, version} -> [%Peer{name: @name, run: &run/2, version: version}]
       {:error, _} -> [program_alone()]
     end
+  end
+
+  def pipers do
+    for peer <- peers(),
+        do: with(%Peer{version: version} when version != nil <- peer, do: piper(peer))
+  end
+
+  defp piper(peer) do
+    %Peer{
+      peer
+      | drop: fn argv -> cmd(argv, into: %Discard{}).bytes end,
+        keep: &cmd(&1, [])
+    }
+  end
+
+  defp cmd([program | args], opts) do
+    {output, 0} = apply(MuonTrap, :cmd, [program, args, opts])
+    output
   end
 
   defp run([program | args], _opts) do

@@ -25,7 +25,10 @@ defmodule Bench.Rows.True do
   end
 
   defp table(title, argv, pause, {rounds, count}) do
-    contenders = Enum.map(Peers.commands(), &Peers.contender(&1, argv, [], pause))
+    contenders =
+      for peer <- Peers.Linx.commands() ++ Peers.commands(),
+          do: Peers.contender(peer, argv, [], pause)
+
     floor = Measure.program("posix_spawn", &(["spawn", "one", &1, pause, "none"] ++ argv))
     Measure.table(title, contenders ++ [floor], rounds, count)
   end
@@ -35,6 +38,7 @@ defmodule Bench.Rows.True do
     |> Table.target("Linx", :at_most, 0.60, "System.cmd")
     |> Table.target("Linx", :at_most, 1.35, "posix_spawn")
     |> Table.target("Linx, checkpoint", :at_most, 0.75, "System.cmd")
+    |> Table.target("Linx.cmd", :at_most, 0.65, "System.cmd")
     |> floor_beside("System.cmd")
   end
 
