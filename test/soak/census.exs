@@ -22,9 +22,9 @@ defmodule Soak.Census do
   @bytes [:memory, :process_memory, :binary_memory]
 
   # By how much memory may differ between two moments that are alike, in bytes.
-  @margin 1_048_576
+  @margin 2_097_152
   # A host has room for as many sessions as it has had at a time.
-  @agent_margin %{dedicated: 131_072, host: 1_048_576}
+  @agent_margin %{dedicated: 131_072, host: 2_097_152}
 
   def take(soak) do
     for pid <- Process.list(), do: :erlang.garbage_collect(pid)
