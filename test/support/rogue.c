@@ -7,6 +7,7 @@
  *   rogue bomb NUMBER UID MARK             leaves processes of UID that fork and fork, up to NUMBER
  *   rogue lease FILE                       makes everybody who opens FILE wait
  *   rogue hold PID                         stops the next workload of the agent PID before its first instruction
+ *   rogue packets SIZE NUMBER              writes so many packets of SIZE bytes
  *
  * MARK is for those who look for it in the command line.
  */
@@ -234,6 +235,19 @@ static void hold(pid_t agent)
 	printf("held\n");
 }
 
+/* With O_DIRECT a pipe keeps apart what was written apart: see pipe(2). The bytes tell where they were. */
+static void packets(long size, long number)
+{
+	char bytes[4096];
+	check(fcntl(STDOUT_FILENO, F_SETFL, O_WRONLY | O_DIRECT), "O_DIRECT");
+	for (long position = 0; number > 0; number--, position += size) {
+		for (long i = 0; i < size; i++)
+			bytes[i] = (position + i) % 251;
+		if (write(STDOUT_FILENO, bytes, size) != size)
+			err(1, "write");
+	}
+}
+
 int main(int count, char **argument)
 {
 	const char *what = count > 2 ? argument[1] : "";
@@ -241,6 +255,8 @@ int main(int count, char **argument)
 		lease(argument[2]);
 	} else if (strcmp(what, "hold") == 0) {
 		hold(atoi(argument[2]));
+	} else if (strcmp(what, "packets") == 0 && count > 3) {
+		packets(atol(argument[2]), atol(argument[3]));
 	} else if (strcmp(what, "threads") == 0) {
 		leave_behind();
 		threads(atoi(argument[2]));

@@ -6,6 +6,7 @@ defmodule Linx.Process.PipesTest do
 
   alias Linx.Process, as: P
   alias Linx.Process.Error
+  alias Linx.Test.Rogue
 
   @credit Linx.Process.Output.credit()
 
@@ -137,6 +138,21 @@ defmodule Linx.Process.PipesTest do
         assert all(session, :stdout) == :binary.copy(<<0>>, 300_000)
         assert all(session, :stderr) == "end\n"
       end
+    end
+
+    test "are the same when a packet is more than there is credit for" do
+      # More than credit and pipe together hold.
+      session = pipes([Rogue.path() | ~w(packets 1000 1000)])
+      await_blocked(await_running(session))
+      assert all(session, :stdout) == counted(1_000_000)
+    end
+
+    defp counted(size) do
+      0..250
+      |> Enum.to_list()
+      |> :binary.list_to_bin()
+      |> :binary.copy(div(size, 251) + 1)
+      |> binary_part(0, size)
     end
 
     test "of many sessions are not mixed" do

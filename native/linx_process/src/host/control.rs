@@ -6,6 +6,7 @@ use crate::wire::{encode, Event, Id, Source};
 use nix::errno::Errno;
 use nix::fcntl::{fcntl, FcntlArg, OFlag};
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
+use nix::sys::socket::{setsockopt, socketpair, sockopt, AddressFamily, SockFlag, SockType};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -159,21 +160,23 @@ pub struct Outbox {
     full: bool,
 }
 
-/// Output that is moved from pipe to pipe and never copied: through a pipe of our own. What is in there is ours
-/// for certain, while a workload can read what is in its own pipe even when it has been announced.
+/// Output that is moved from pipe to pipe and never copied: through a pair of sockets of our own. What is in there is
+/// ours for certain, while a workload can read what is in its own pipe even when it has been announced. And it has
+/// become mere bytes: from pipe to pipe the packets of a workload that writes with `O_DIRECT` (pipe(2)) would stay
+/// packets, and of those the BEAM loses what it does not read at once.
 #[derive(Default)]
 struct Moving {
-    pipe: Option<(OwnedFd, OwnedFd)>,
-    /// So much is in the pipe …
+    sockets: Option<(OwnedFd, OwnedFd)>,
+    /// So much is in the sockets …
     length: usize,
     /// … behind so many of the bytes.
     behind: usize,
-    /// The channel is no pipe, or there is none for us.
+    /// The channel is no pipe, or there are no sockets for us.
     impossible: bool,
 }
 
-/// What our own pipe holds, and the channel shall.
-const MOVED_AT_ONCE: libc::c_int = 256 << 10;
+/// What our own sockets hold, and the channel shall.
+const MOVED_AT_ONCE: usize = 256 << 10;
 
 impl Outbox {
     fn new(output: OwnedFd) -> Self {
@@ -212,7 +215,7 @@ impl Outbox {
         if self.broken || self.moving.impossible || self.moving.length > 0 {
             return Err(Errno::EAGAIN);
         }
-        let Some((_, entry)) = self.moving.pipe(&self.output) else {
+        let Some((_, entry)) = self.moving.sockets(&self.output) else {
             return Err(Errno::EAGAIN);
         };
         let length = pipe::splice(pipe, entry.as_fd(), most)?;
@@ -253,7 +256,7 @@ impl Outbox {
     }
 
     fn splice(&mut self) -> Result<(), Errno> {
-        let Some((exit, _)) = &self.moving.pipe else {
+        let Some((exit, _)) = &self.moving.sockets else {
             return Err(Errno::EPIPE);
         };
         match pipe::splice(exit.as_fd(), self.output.as_fd(), self.moving.length) {
@@ -315,15 +318,21 @@ impl Outbox {
 }
 
 impl Moving {
-    /// The pipe, made when it is first needed.
-    fn pipe(&mut self, channel: &OwnedFd) -> Option<&(OwnedFd, OwnedFd)> {
-        if self.pipe.is_none() {
-            self.pipe = pipe::private(MOVED_AT_ONCE).ok();
-            self.impossible = self.pipe.is_none();
+    /// The sockets, made when they are first needed.
+    fn sockets(&mut self, channel: &OwnedFd) -> Option<&(OwnedFd, OwnedFd)> {
+        if self.sockets.is_none() {
+            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+            let pair = socketpair(AddressFamily::Unix, SockType::Stream, None, flags);
+            self.sockets = pair.ok();
+            self.impossible = self.sockets.is_none();
+            if let Some((_, entry)) = &self.sockets {
+                // The kernel gives what this user may have.
+                let _ = setsockopt(entry, sockopt::SndBuf, &MOVED_AT_ONCE);
+            }
             // What is no pipe stays as it is.
-            let _ = pipe::enlarge(channel.as_fd(), MOVED_AT_ONCE);
+            let _ = pipe::enlarge(channel.as_fd(), MOVED_AT_ONCE as libc::c_int);
         }
-        self.pipe.as_ref()
+        self.sockets.as_ref()
     }
 }
 
@@ -355,5 +364,27 @@ mod tests {
         outbox.give_up();
         outbox.push(None, &Event::Running);
         assert!(outbox.is_empty() && outbox.is_broken());
+    }
+
+    #[test]
+    fn packets_are_moved_as_bytes() {
+        // A reader of packets loses what it has no room for.
+        let (workload, entry) = nix::unistd::pipe2(OFlag::O_DIRECT | OFlag::O_NONBLOCK).unwrap();
+        for byte in 0..4 {
+            assert_eq!(nix::unistd::write(&entry, &[byte; 4096]), Ok(4096));
+        }
+        let (exit, channel) = nix::unistd::pipe().unwrap();
+        let mut outbox = Outbox::new(channel);
+        let moved = outbox.move_output(None, Source::Stdout, workload.as_fd(), 10_000);
+        assert_eq!(moved, Ok(10_000));
+        assert!(outbox.is_empty());
+        drop(outbox);
+
+        let (mut bytes, mut some) = (Vec::<u8>::new(), [0; 100]);
+        while let Ok(length @ 1..) = nix::unistd::read(&exit, &mut some) {
+            bytes.extend(&some[..length]);
+        }
+        let output = (0..10_000).map(|position| (position / 4096) as u8);
+        assert!(bytes.into_iter().rev().take(10_000).eq(output.rev()));
     }
 }

@@ -2,9 +2,8 @@
 
 use super::check;
 use nix::errno::Errno;
-use nix::fcntl::{fcntl, FcntlArg, OFlag};
-use nix::unistd::pipe2;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use nix::fcntl::{fcntl, FcntlArg};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// `FIONREAD` on either end of a pipe: how many bytes have been written and not been read.
 pub fn unread(pipe: BorrowedFd) -> Result<usize, Errno> {
@@ -14,7 +13,7 @@ pub fn unread(pipe: BorrowedFd) -> Result<usize, Errno> {
     Ok(count as usize)
 }
 
-/// `splice(2)` from one pipe to another without waiting: how much has been moved, 0 at the end of `from`.
+/// `splice(2)` between a pipe and another, or a socket, without waiting: how much has been moved, 0 at the end of `from`.
 /// `EAGAIN` when there is nothing or no room, `EINVAL` when one of them cannot do it.
 pub fn splice(from: BorrowedFd, to: BorrowedFd, most: usize) -> Result<usize, Errno> {
     let (no_offset, flags) = (
@@ -33,14 +32,6 @@ pub fn splice(from: BorrowedFd, to: BorrowedFd, most: usize) -> Result<usize, Er
         )
     };
     check(moved as i64).map(|moved| moved as usize)
-}
-
-/// A pipe that nobody else has: out of which is read, and into which is written. It does not block, and holds
-/// `size` bytes if it may (`F_SETPIPE_SZ`). `EMFILE`.
-pub fn private(size: libc::c_int) -> Result<(OwnedFd, OwnedFd), Errno> {
-    let (exit, entry) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-    let _ = enlarge(entry.as_fd(), size);
-    Ok((exit, entry))
 }
 
 /// `F_SETPIPE_SZ`: `EPERM` for an unprivileged user with many such pipes, `EBUSY`, `EBADF` for what is no pipe.
