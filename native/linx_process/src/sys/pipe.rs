@@ -34,7 +34,26 @@ pub fn splice(from: BorrowedFd, to: BorrowedFd, most: usize) -> Result<usize, Er
     check(moved as i64).map(|moved| moved as usize)
 }
 
-/// `F_SETPIPE_SZ`: `EPERM` for an unprivileged user with many such pipes, `EBUSY`, `EBADF` for what is no pipe.
+/// `F_SETPIPE_SZ`, unless it holds as much already: `EPERM` for an unprivileged user with many such pipes, `EBADF`
+/// for what is no pipe.
 pub fn enlarge(pipe: BorrowedFd, size: libc::c_int) -> Result<(), Errno> {
-    fcntl(pipe, FcntlArg::F_SETPIPE_SZ(size)).map(drop)
+    if fcntl(pipe, FcntlArg::F_GETPIPE_SZ)? < size {
+        fcntl(pipe, FcntlArg::F_SETPIPE_SZ(size))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_pipe_is_enlarged_and_never_made_smaller() {
+        let (_exit, pipe) = nix::unistd::pipe().unwrap();
+        for (size, then) in [(1 << 17, 1 << 17), (1 << 12, 1 << 17), (1 << 18, 1 << 18)] {
+            assert_eq!(enlarge(pipe.as_fd(), size), Ok(()));
+            assert_eq!(fcntl(&pipe, FcntlArg::F_GETPIPE_SZ), Ok(then));
+        }
+    }
 }
