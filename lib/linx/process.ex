@@ -82,8 +82,9 @@ defmodule Linx.Process do
 
   A program can also leave somebody behind who has its output open, such as a daemon. By default the
   output ends with the program, what it has written included, and those it leaves are dealt with at once.
-  With `output: :until_eof` the session goes on until nobody has the pipes open any more, or until it is
-  stopped.
+  With `output: :until_eof` the session goes on until nobody has the pipes open any more, or nothing is left
+  of what the program has started, if that is to be killed in the end, or until the session is stopped.
+  What the program itself has written need not be read for that; what those write whom it leaves does.
 
   `write/3` returns when the agent has taken the bytes. It holds no more than 64 KiB for a program that
   does not read. For one that reads to the end, `close_stdin/1` is that end.

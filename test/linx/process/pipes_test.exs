@@ -350,6 +350,15 @@ defmodule Linx.Process.PipesTest do
       assert P.wait(session) == {:ok, {:exited, 0}}
     end
 
+    test "with output: :until_eof lets an unread program end that has left nobody" do
+      for descendants <- [:kill, :leave], agent <- [:host, :dedicated] do
+        opts = [output: :until_eof, descendants: descendants, agent: agent]
+        session = pipes(["head", "-c", "#{@credit + 50_000}", "/dev/zero"], opts)
+        assert P.wait(session, 10_000) == {:ok, {:exited, 0}}
+        assert byte_size(all(session, :stdout)) == @credit + 50_000
+      end
+    end
+
     test "with output: :until_eof can be stopped" do
       session = sh("sleep 600 & echo early", output: :until_eof)
       assert P.recv(session, :stdout) == {:ok, "early\n"}

@@ -85,6 +85,14 @@ impl Output {
         }
     }
 
+    /// So much may be read, whatever has been granted.
+    pub fn allow(&mut self, length: usize) {
+        if let Some(credit) = &mut self.credit {
+            *credit = (*credit).max(length as u64);
+        }
+        self.quiet = false;
+    }
+
     /// From now on no more than `remainder` is read, whatever has been granted: nothing waits for a BEAM that
     /// has no use for it.
     pub fn drain(&mut self, remainder: usize) {

@@ -75,6 +75,14 @@ impl Pipes {
         }
     }
 
+    /// Reads what is in them at least, and what is written later as far as it has been granted, until [`Pipes::are_ended`].
+    pub fn trail(&mut self) {
+        for (output, end) in &mut self.outputs {
+            // And what is behind that, which may be the end.
+            output.allow(pipe::unread(end.as_fd()).unwrap_or(0) + 1);
+        }
+    }
+
     /// Reads what is in them, until [`Pipes::is_drained`]. What is written later by those that are left does not count.
     pub fn drain(&mut self) {
         for (output, end) in &mut self.outputs {

@@ -408,7 +408,12 @@ impl Slot {
                 }
                 _ => {}
             },
-            Effect::AwaitOutput => self.awaits_output = true,
+            Effect::AwaitOutput => {
+                self.awaits_output = true;
+                if let Some(pipes) = &mut self.pipes {
+                    pipes.trail();
+                }
+            }
             Effect::Drain => {
                 self.drains = true;
                 if let Some(terminal) = &mut self.terminal {
