@@ -308,6 +308,28 @@ defmodule Linx.StreamTest do
       assert_nothing_left(mark)
     end
 
+    test "of a stream that is suspended may be finished by another process" do
+      stream = Linx.stream!(["cat"], input: Stream.map(["a", "b"], & &1))
+
+      for how <- [:cont, :halt] do
+        {:suspended, first, continue} =
+          Enumerable.reduce(stream, {:cont, ""}, fn chunk, all -> {:suspend, all <> chunk} end)
+
+        task = Task.async(fn -> finish(continue, how, first) end)
+        assert {ending, all} = Task.await(task)
+        assert ending in [:done, :halted]
+        assert all == "ab" or (how == :halt and all == first)
+        assert_nothing_left()
+      end
+    end
+
+    defp finish(continue, how, all) do
+      case continue.({how, all}) do
+        {:suspended, more, continue} -> finish(continue, how, more)
+        ended -> ended
+      end
+    end
+
     # How many were taken when no more have been for a while.
     defp settled(n) do
       receive do

@@ -18,7 +18,7 @@ defmodule Linx.Command.Input do
   @type source :: nil | iodata | Enumerable.t() | (Collectable.t() -> term)
 
   @typedoc "The process that watches over the writer, if there is one."
-  @opaque t :: {pid, reference} | nil
+  @opaque t :: pid | nil
 
   @doc "Checks what is to be input; iodata becomes one binary."
   @spec check(term) :: {:ok, source} | {:error, {:bad_input, term}}
@@ -57,8 +57,7 @@ defmodule Linx.Command.Input do
 
   def start(source, session) do
     callers = [self() | Process.get(:"$callers", [])]
-    # It is watched from the start: it may crash at once.
-    {:ok, input} = :gen_server.start_monitor(__MODULE__, {source, session, callers}, [])
+    {:ok, input} = GenServer.start(__MODULE__, {source, session, callers})
     input
   end
 
@@ -66,32 +65,28 @@ defmodule Linx.Command.Input do
   Ends the writer, whose session has ended. If the writer crashed, the caller crashes likewise.
   """
   @spec finish(t) :: :ok
-  def finish(nil), do: :ok
-
   def finish(input) do
-    case await_end(input) do
-      {:shutdown, {:raised, kind, reason, stacktrace}} -> :erlang.raise(kind, reason, stacktrace)
-      {:shutdown, {:exited, reason}} -> exit(reason)
-      _finished -> :ok
+    case outcome(input) do
+      {:raised, kind, reason, stacktrace} -> :erlang.raise(kind, reason, stacktrace)
+      {:exited, reason} -> exit(reason)
+      :ok -> :ok
     end
   end
 
   @doc "Ends the writer, however it fared, and whether or not it has been finished."
   @spec close(t) :: :ok
-  def close(nil), do: :ok
-
-  def close({pid, ref}) do
-    Process.demonitor(ref, [:flush])
-    await_end({pid, Process.monitor(pid)})
+  def close(input) do
+    _ = outcome(input)
     :ok
   end
 
-  defp await_end({pid, ref}) do
-    GenServer.cast(pid, :finish)
+  defp outcome(nil), do: :ok
 
-    receive do
-      {:DOWN, ^ref, :process, ^pid, reason} -> reason
-    end
+  defp outcome(input) do
+    GenServer.call(input, :finish, :infinity)
+  catch
+    # It has been finished, or has gone with who started it.
+    :exit, _reason -> :ok
   end
 
   @doc """
@@ -105,38 +100,41 @@ defmodule Linx.Command.Input do
   end
 
   @impl true
-  def init({source, session, callers}) do
+  def init({source, session, [starter | _] = callers}) do
     Process.flag(:trap_exit, true)
     Process.link(session)
     input = self()
     writer = spawn_link(fn -> write(source, session, input, callers) end)
-    {:ok, %{session: session, writer: writer, adopted: %{}}}
+    starter = Process.monitor(starter)
+    {:ok, %{session: session, writer: writer, starter: starter, outcome: :ok, adopted: %{}}}
   end
 
   @impl true
-  def handle_cast(:finish, state), do: {:stop, :normal, state}
+  def handle_call(:finish, _from, state) do
+    state = state |> end_writer() |> await_adopted()
+    {:stop, :normal, state.outcome, state}
+  end
 
   @impl true
   def handle_info({:EXIT, writer, reason}, %{writer: writer} = state) do
     state = %{state | writer: nil}
 
     case reason do
-      :normal ->
-        {:noreply, state}
-
-      {:shutdown, {:raised, _kind, _reason, _stacktrace}} ->
-        give_up(state, reason)
-
-      _killed ->
-        give_up(state, {:shutdown, {:exited, reason}})
+      :normal -> {:noreply, state}
+      {:shutdown, {:raised, _, _, _} = raised} -> {:noreply, give_up(state, raised)}
+      _killed -> {:noreply, give_up(state, {:exited, reason})}
     end
   end
 
   def handle_info({:EXIT, session, _reason}, %{session: session} = state) do
-    {:stop, :normal, state}
+    {:noreply, end_writer(state)}
   end
 
   def handle_info({:adopt, session}, state), do: {:noreply, adopted(session, state)}
+
+  def handle_info({:DOWN, starter, :process, _pid, _reason}, %{starter: starter} = state) do
+    {:stop, :normal, state |> end_writer() |> await_adopted()}
+  end
 
   def handle_info({:DOWN, ref, :process, _session, _reason}, state) do
     {:noreply, %{state | adopted: Map.delete(state.adopted, ref)}}
@@ -144,16 +142,13 @@ defmodule Linx.Command.Input do
 
   def handle_info(_unrelated, state), do: {:noreply, state}
 
-  @impl true
-  def terminate(_reason, state), do: state |> end_writer() |> await_adopted()
-
   defp end_writer(%{writer: nil} = state), do: state
 
   defp end_writer(%{writer: writer} = state) do
     Process.exit(writer, :kill)
 
     receive do
-      {:EXIT, ^writer, _reason} -> state
+      {:EXIT, ^writer, _reason} -> %{state | writer: nil}
     end
   end
 
@@ -168,6 +163,8 @@ defmodule Linx.Command.Input do
             {:DOWN, ^ref, :process, _session, _reason} -> :ok
           end
         end
+
+        state
     end
   end
 
@@ -175,9 +172,9 @@ defmodule Linx.Command.Input do
     %{state | adopted: Map.put(state.adopted, Process.monitor(session), session)}
   end
 
-  defp give_up(state, reason) do
+  defp give_up(state, outcome) do
     _ = Linx.Process.cancel(state.session, 0)
-    {:stop, reason, state}
+    %{state | outcome: outcome}
   end
 
   # The writer. Its crash is the caller's, who reports it.
