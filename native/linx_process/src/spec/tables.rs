@@ -95,6 +95,7 @@ fn the_limits_are_those_of_the_code() {
         ),
         ("input taken", crate::stdio::input::TAKEN as u64),
         ("input waiting", crate::stdio::input::MAX_BACKLOG as u64),
+        ("least input", crate::stdio::input::LEAST as u64),
         ("output copied", crate::host::output::PIECE as u64),
         ("output moved", crate::host::output::MOST as u64),
         (
