@@ -51,8 +51,7 @@ defmodule Linx.Process.Options do
     auto_proceed: false,
     grace: 2_000,
     timeout: :infinity,
-    stop_signal: 15,
-    usage: true
+    stop_signal: 15
   ]
 
   # False for improper lists, too.

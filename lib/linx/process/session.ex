@@ -162,7 +162,9 @@ defmodule Linx.Process.Session do
   end
 
   defp request(state, options) do
-    case Agent.request(state.agent, options.mode, Map.from_struct(options)) do
+    fields = options |> Map.from_struct() |> Map.put(:usage, true)
+
+    case Agent.request(state.agent, options.mode, fields) do
       {:ok, agent} -> {:noreply, %{state | agent: agent}}
       {:error, errno, stage} -> state |> ended({:error, Error.new(stage, errno)}) |> abandon()
     end
