@@ -38,7 +38,7 @@ defmodule Bench.Report do
 
     Written by `make bench`; [bench/README.md](../bench/README.md) tells how to read it. The contenders of a table took
     turns within one run, so their ratios are worth more than the times, which are this machine's. *Linx ÷ it* below 1
-    means that Linx is ahead; for rates, above 1.
+    means that Linx is ahead; for rates, above 1. So does another name in its place.
 
     ![How far from the floor](benchmarks.svg)
 
@@ -107,6 +107,10 @@ defmodule Bench.Report do
 
   defp value(%{unit: :time}, ns), do: time(ns)
   defp value(%{unit: {:rate, bytes}}, ns), do: "#{decimals(bytes / ns * 1.0e9 / 1.0e6, 0)} MB/s"
+
+  defp value(%{unit: :bytes}, bytes) when bytes >= 10_240 * 1_024,
+    do: "#{decimals(bytes / 1024 / 1024, 1)} MiB"
+
   defp value(%{unit: :bytes}, bytes), do: "#{decimals(bytes / 1024, 1)} KiB"
 
   def time(ns) when abs(ns) < 10_000, do: "#{decimals(ns / 1.0e3, 1)} µs"

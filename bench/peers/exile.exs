@@ -19,8 +19,8 @@ defmodule Bench.Peers.Exile do
   defp piper(peer) do
     %Peer{
       peer
-      | drop: &(&1 |> stream() |> Enum.reduce(0, fn bytes, size -> size + byte_size(bytes) end)),
-        keep: &(&1 |> stream() |> Enum.into("")),
+      | drop: &(&1 |> stream() |> Enum.reduce(0, fn bytes, n -> n + IO.iodata_length(bytes) end)),
+        keep: &(&1 |> stream() |> Enum.to_list() |> IO.iodata_to_binary()),
         feed: &feed/2,
         talk: &talk/2,
         hold: fn argv, ms -> argv |> stream() |> Enum.each(fn _ -> Process.sleep(ms) end) end
@@ -42,7 +42,7 @@ defmodule Bench.Peers.Exile do
     fun.(fn line ->
       :ok = apply(Exile.Process, :write, [process, line])
       {:ok, bytes} = apply(Exile.Process, :read, [process])
-      bytes
+      IO.iodata_to_binary(bytes)
     end)
 
     :ok = apply(Exile.Process, :close_stdin, [process])

@@ -59,7 +59,7 @@ defmodule Bench.Peers.Linx do
         feed: fn argv, bytes -> %{} = Linx.run!(argv, input: bytes) end
       },
       %Peer{
-        name: "Linx.run, in 64 KiB",
+        name: "Linx.run, a stream",
         feed: fn argv, bytes -> %{} = Linx.run!(argv, input: chunks(bytes)) end
       },
       %Peer{
@@ -79,9 +79,14 @@ defmodule Bench.Peers.Linx do
     ]
   end
 
-  defp chunks(<<chunk::binary-size(65_536), rest::binary>>), do: [chunk | chunks(rest)]
-  defp chunks(""), do: []
-  defp chunks(rest), do: [rest]
+  # Not a list, which would be put together at once.
+  defp chunks(bytes) do
+    Stream.unfold(bytes, fn
+      "" -> nil
+      <<chunk::binary-size(65_536), rest::binary>> -> {chunk, rest}
+      rest -> {rest, ""}
+    end)
+  end
 
   # The owner gets all there is, at once, as from a port.
   defp start_active(argv, ms) do
