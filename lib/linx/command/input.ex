@@ -58,6 +58,7 @@ defmodule Linx.Command.Input do
   def start(source, session) do
     callers = [self() | Process.get(:"$callers", [])]
     {:ok, input} = GenServer.start(__MODULE__, {source, session, callers})
+    adopt(input)
     input
   end
 
@@ -90,12 +91,12 @@ defmodule Linx.Command.Input do
   end
 
   @doc """
-  Called by who starts a session. When that one is itself the writer of another program's input, the
-  session is to be gone when the writer is.
+  Called by who starts a session, or its input. When that one is itself the writer of another program's
+  input, they are to be gone when the writer is.
   """
-  @spec adopt(session :: pid) :: :ok
-  def adopt(session) do
-    if input = Process.get(__MODULE__), do: send(input, {:adopt, session})
+  @spec adopt(pid) :: :ok
+  def adopt(pid) do
+    if input = Process.get(__MODULE__), do: send(input, {:adopt, pid})
     :ok
   end
 
@@ -130,13 +131,13 @@ defmodule Linx.Command.Input do
     {:noreply, end_writer(state)}
   end
 
-  def handle_info({:adopt, session}, state), do: {:noreply, adopted(session, state)}
+  def handle_info({:adopt, pid}, state), do: {:noreply, adopted(pid, state)}
 
   def handle_info({:DOWN, starter, :process, _pid, _reason}, %{starter: starter} = state) do
     {:stop, :normal, state |> end_writer() |> await_adopted()}
   end
 
-  def handle_info({:DOWN, ref, :process, _session, _reason}, state) do
+  def handle_info({:DOWN, ref, :process, _adopted, _reason}, state) do
     {:noreply, %{state | adopted: Map.delete(state.adopted, ref)}}
   end
 
@@ -155,12 +156,12 @@ defmodule Linx.Command.Input do
   # They watch the writer, and stop by themselves.
   defp await_adopted(state) do
     receive do
-      {:adopt, session} -> session |> adopted(state) |> await_adopted()
+      {:adopt, pid} -> pid |> adopted(state) |> await_adopted()
     after
       0 ->
         for ref <- Map.keys(state.adopted) do
           receive do
-            {:DOWN, ^ref, :process, _session, _reason} -> :ok
+            {:DOWN, ^ref, :process, _adopted, _reason} -> :ok
           end
         end
 
@@ -168,8 +169,8 @@ defmodule Linx.Command.Input do
     end
   end
 
-  defp adopted(session, state) do
-    %{state | adopted: Map.put(state.adopted, Process.monitor(session), session)}
+  defp adopted(pid, state) do
+    %{state | adopted: Map.put(state.adopted, Process.monitor(pid), pid)}
   end
 
   defp give_up(state, outcome) do
