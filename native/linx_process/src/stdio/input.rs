@@ -137,7 +137,7 @@ mod tests {
         let mut read = 0;
         while read < 800_000 {
             assert_eq!(
-                input.flush(entry.as_fd(), |call| taken.extend(call)),
+                input.flush(entry.as_fd(), |call, _| taken.extend(call)),
                 Ok(())
             );
             let weights: usize = input.waiting.iter().map(Write::weight).sum();
