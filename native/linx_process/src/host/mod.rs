@@ -264,7 +264,7 @@ impl<'a> Host<'a> {
         self.stirred.extend(due.take(AT_ONCE).map(|(_, id)| *id));
     }
 
-    /// Has the session's terminal watched for what can be done with it now.
+    /// Has the session's terminal, or its pipes, watched for what can be done with them now.
     fn listen_to(&mut self, id: Id) {
         let Some(slot) = self.slots.get_mut(&id) else {
             return;

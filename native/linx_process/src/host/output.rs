@@ -5,7 +5,6 @@ use super::world::World;
 use crate::stdio::{read, Read};
 use crate::sys::pipe;
 use crate::wire::Source;
-use nix::errno::Errno;
 use std::os::fd::BorrowedFd;
 
 /// Read at most this much before something else has its turn.
@@ -171,7 +170,7 @@ impl Output {
         while !self.quiet && budget > 0 && self.allowed() > 0 && !world.outbox.is_full() {
             let most = self.allowed().min(MOST);
             let unread = pipe::unread(fd).unwrap_or(0);
-            if unread >= FULL && self.times_full <= OFTEN {
+            if unread >= FULL && self.times_full < OFTEN {
                 self.times_full += 1;
                 if self.times_full == OFTEN {
                     // EPERM, when this user has many such pipes.
@@ -181,15 +180,11 @@ impl Output {
             // Of a packet that the workload has written with O_DIRECT, a read for less loses the rest.
             let cut = unread > most;
             if cut || unread >= MOVED {
-                match world.move_on(self.source, fd, most) {
-                    Ok(length) => {
-                        self.has_passed_on(length);
-                        budget = budget.saturating_sub(length);
-                        continue;
-                    }
-                    // The workload itself may have read it.
-                    Err(Errno::EAGAIN) => {}
-                    Err(_) => {}
+                // Else the channel takes no pages, or the workload itself has read it.
+                if let Ok(length) = world.move_on(self.source, fd, most) {
+                    self.has_passed_on(length);
+                    budget = budget.saturating_sub(length);
+                    continue;
                 }
             }
             let mut piece = [0; PIECE];
