@@ -113,11 +113,11 @@ impl Slot {
             let ends = std::mem::take(&mut launched.pipes);
             self.pipes = Some(Pipes::new(self.id, ends, credit));
         }
-        for (source, more) in [Source::Stdout, Source::Stderr, Source::Pty]
-            .into_iter()
-            .zip(self.granted)
-        {
-            self.carry_out(Effect::Grant(source, more), world);
+        for source in [Source::Stdout, Source::Stderr, Source::Pty] {
+            let more = std::mem::take(&mut self.granted[source as usize]);
+            if more > 0 {
+                self.carry_out(Effect::Grant(source, more), world);
+            }
         }
         match Family::new(self.id, launched, world) {
             Ok(family) => self.family = Some(family),
