@@ -1,56 +1,64 @@
 defmodule Bench.Peers.Exile do
   @moduledoc false
 
+  # Exile, and ExCmd, which has the same functions.
+
   alias Bench.Peers.{Paths, Peer}
 
-  @name "Exile"
+  @libraries [{"Exile", :exile, Exile, Exile.Process}, {"ExCmd", :ex_cmd, ExCmd, ExCmd.Process}]
 
   def peers do
-    case Paths.application(:exile) do
-      {:ok, version} -> [%Peer{name: @name, run: &run/2, version: version}]
-      {:error, why} -> [{:not_run, @name, why}]
+    for {name, application, _streams, process} <- @libraries do
+      case Paths.application(application) do
+        {:ok, version} -> %Peer{name: name, run: &run(process, &1, &2), version: version}
+        {:error, why} -> {:not_run, name, why}
+      end
     end
   end
 
   def pipers do
-    for peer <- peers(), do: with(%Peer{} <- peer, do: piper(peer))
+    for {peer, {_name, _application, streams, process}} <- Enum.zip(peers(), @libraries),
+        do: with(%Peer{} <- peer, do: piper(peer, streams, process))
   end
 
-  defp piper(peer) do
+  defp piper(peer, streams, process) do
+    stream = &apply(streams, :stream!, [&1])
+
     %Peer{
       peer
-      | drop: &(&1 |> stream() |> Enum.reduce(0, fn bytes, n -> n + IO.iodata_length(bytes) end)),
-        keep: &(&1 |> stream() |> Enum.to_list() |> IO.iodata_to_binary()),
-        feed: &feed/2,
-        talk: &talk/2,
-        hold: fn argv, ms -> argv |> stream() |> Enum.each(fn _ -> Process.sleep(ms) end) end
+      | drop: &(&1 |> stream.() |> Enum.reduce(0, fn some, n -> n + IO.iodata_length(some) end)),
+        keep: &(&1 |> stream.() |> Enum.to_list() |> IO.iodata_to_binary()),
+        feed: &feed(process, &1, &2),
+        talk: &talk(process, &1, &2),
+        hold: fn argv, ms -> argv |> stream.() |> Enum.each(fn _ -> Process.sleep(ms) end) end
     }
   end
 
-  defp stream(argv), do: apply(Exile, :stream!, [argv])
-
-  defp feed(argv, bytes) do
-    {:ok, process} = apply(Exile.Process, :start_link, [argv])
-    :ok = apply(Exile.Process, :write, [process, bytes])
-    :ok = apply(Exile.Process, :close_stdin, [process])
-    {:ok, 0} = apply(Exile.Process, :await_exit, [process])
+  defp feed(module, argv, bytes) do
+    {:ok, process} = apply(module, :start_link, [argv])
+    :ok = apply(module, :write, [process, bytes])
+    finish(module, process)
   end
 
-  defp talk(argv, fun) do
-    {:ok, process} = apply(Exile.Process, :start_link, [argv])
+  defp talk(module, argv, fun) do
+    {:ok, process} = apply(module, :start_link, [argv])
 
     fun.(fn line ->
-      :ok = apply(Exile.Process, :write, [process, line])
-      {:ok, bytes} = apply(Exile.Process, :read, [process])
+      :ok = apply(module, :write, [process, line])
+      {:ok, bytes} = apply(module, :read, [process])
       IO.iodata_to_binary(bytes)
     end)
 
-    :ok = apply(Exile.Process, :close_stdin, [process])
-    {:ok, 0} = apply(Exile.Process, :await_exit, [process])
+    finish(module, process)
   end
 
-  defp run(argv, _opts) do
-    {:ok, process} = apply(Exile.Process, :start_link, [argv])
-    {:ok, 0} = apply(Exile.Process, :await_exit, [process])
+  defp finish(module, process) do
+    :ok = apply(module, :close_stdin, [process])
+    {:ok, 0} = apply(module, :await_exit, [process])
+  end
+
+  defp run(module, argv, _opts) do
+    {:ok, process} = apply(module, :start_link, [argv])
+    {:ok, 0} = apply(module, :await_exit, [process])
   end
 end

@@ -28,8 +28,7 @@ defmodule Bench.Peers do
     Bench.Peers.CAgent,
     Bench.Peers.MuonTrap,
     Bench.Peers.Erlexec,
-    Bench.Peers.Exile,
-    Bench.Peers.ExCmd
+    Bench.Peers.Exile
   ]
 
   @doc "Those that run a program as it is; Linx first."
