@@ -48,7 +48,7 @@ defmodule Linx.Process do
   Only three stages may come after `:running`: `:agent_died`, when the agent was killed and the
   workload with it, where the code is the agent's exit status; `:sweep`, when something that the
   program left does not die; and `:agent`, when the agent could not be understood, or started in the
-  first place.
+  first place. With `:chain` it may also be the stage at which a later program could not be run.
 
   An owner may be given by name, and is looked up at each event. When there is none the event is
   dropped: `info/1` and `wait/1` tell the state to whoever comes later.
