@@ -634,6 +634,8 @@ defmodule Linx.Process.RacesTest do
       assert_receive {:DOWN, ^monitor, :process, _, _}, @patience
 
       until(fn -> agents() == [] and processes(context.mark) == [] end)
+      # It tells the end when all that is gone.
+      until(fn -> Linx.Test.Command.sessions(caller) == [] end)
       until(fn -> length(ports()) <= context.ports end)
       events = heard(owner)
 
