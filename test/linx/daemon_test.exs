@@ -302,12 +302,6 @@ defmodule Linx.DaemonTest do
     @much 20_000
     defp much, do: perl(~s(print "x" x 999, "\\n" for 1..#{@much}))
 
-    # What the kernel has taken of a process's output.
-    defp written(pid) do
-      [_, n] = Regex.run(~r/^wchar: (\d+)$/m, File.read!("/proc/#{pid}/io"))
-      String.to_integer(n)
-    end
-
     test "holds up the program, and nothing piles up" do
       daemon = start!(much(), log: stopping())
       assert_receive {:stopped, reader}
@@ -315,11 +309,7 @@ defmodule Linx.DaemonTest do
       {:ok, session} = Daemon.session(daemon)
 
       # As soon as it has filled what there is to fill, it sleeps, and writes no more.
-      eventually(fn ->
-        before = written(pid)
-        Process.sleep(100)
-        stat(pid) == "S" and written(pid) == before and before > 0
-      end)
+      eventually(fn -> waits_to_write?(pid) end)
 
       assert written(pid) < 2_000_000
 

@@ -131,17 +131,6 @@ defmodule Linx.StreamTest do
     if pids != [] and Enum.all?(pids, &waits_to_write?/1), do: pids
   end
 
-  defp waits_to_write?(pid) do
-    before = written(pid)
-    Process.sleep(50)
-    before > 0 and stat(pid) == "S" and written(pid) == before
-  end
-
-  defp written(pid) do
-    [_, wchar] = Regex.run(~r/^wchar: (\d+)$/m, File.read!("/proc/#{pid}/io"))
-    String.to_integer(wchar)
-  end
-
   # Of the process that reads, and of the session.
   defp total_memory do
     for pid <- [self() | sessions()], reduce: 0 do

@@ -111,6 +111,31 @@ defmodule Linx.Test.Helpers do
   @doc "The state letter of a process of the host, `nil` when there is none."
   def stat(pid), do: stat_field(pid, 0)
 
+  @doc "How many bytes a process of the host has written, by its own account."
+  def written(pid) do
+    [_, bytes] = Regex.run(~r/^wchar: (\d+)$/m, File.read!("/proc/#{pid}/io"))
+    String.to_integer(bytes)
+  end
+
+  @doc "Whether a process that has written something sleeps, and has written no more for a while."
+  def waits_to_write?(pid) do
+    before = written(pid)
+    Process.sleep(100)
+    before > 0 and stat(pid) == "S" and written(pid) == before
+  end
+
+  @doc "What a session has to be read of one output, up to its end."
+  def read_output(session, source \\ :stdout) do
+    IO.iodata_to_binary(output_pieces(session, source))
+  end
+
+  defp output_pieces(session, source) do
+    case Linx.Process.recv(session, source, 30_000) do
+      {:ok, bytes} -> [bytes | output_pieces(session, source)]
+      :eof -> []
+    end
+  end
+
   @doc "When a process was born, `nil` when there is none. A pid alone may become another's."
   def born(pid), do: stat_field(pid, 19)
 

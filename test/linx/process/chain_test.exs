@@ -14,14 +14,7 @@ defmodule Linx.Process.ChainTest do
     session
   end
 
-  defp all(session) do
-    case P.recv(session, :stdout) do
-      {:ok, bytes} -> bytes <> all(session)
-      :eof -> ""
-    end
-  end
-
-  defp outcome(session), do: {all(session), P.wait(session)}
+  defp outcome(session), do: {read_output(session), P.wait(session)}
 
   test "all are run when each succeeds, and the last one's outcome is the session's" do
     assert outcome(run([["echo", "1"], ["echo", "2"], ["echo", "3"]])) ==

@@ -17,16 +17,9 @@ defmodule Linx.Process.FilesTest do
 
     {:ok, session} = P.spawn(Keyword.merge(defaults, opts))
     result = P.wait(session)
-    output = all(session)
+    output = read_output(session)
     P.stop(session)
     {output, result}
-  end
-
-  defp all(session) do
-    case P.recv(session, :stdout) do
-      {:ok, bytes} -> bytes <> all(session)
-      :eof -> ""
-    end
   end
 
   setup do

@@ -362,10 +362,5 @@ defmodule Linx.Process.HostileTest do
         Tree.assert_gone(tree)
       end
     end
-
-    defp written(pid) do
-      [_, bytes] = Regex.run(~r/^wchar: (\d+)$/m, File.read!("/proc/#{pid}/io"))
-      String.to_integer(bytes)
-    end
   end
 end

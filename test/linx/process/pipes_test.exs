@@ -21,35 +21,13 @@ defmodule Linx.Process.PipesTest do
 
   defp sh(script, opts \\ []), do: pipes(["/bin/sh", "-c", script], opts)
 
-  defp read_all(session, source) do
-    case P.recv(session, source, 30_000) do
-      {:ok, bytes} -> [bytes | read_all(session, source)]
-      :eof -> []
-    end
-  end
-
-  defp all(session, source), do: IO.iodata_to_binary(read_all(session, source))
-
-  # How much a process has written, by its own account.
-  defp written(pid) do
-    [_, bytes] = Regex.run(~r/^wchar: (\d+)/m, File.read!("/proc/#{pid}/io"))
-    String.to_integer(bytes)
-  end
-
   defp await_running(session) do
     eventually(fn -> P.info(session).stage == :running end)
     {:ok, host_pid} = P.host_pid(session)
     host_pid
   end
 
-  # A process that is not going to write more: it sleeps, and does so still when it had time to go on.
-  defp await_blocked(host_pid) do
-    eventually(fn ->
-      before = written(host_pid)
-      Process.sleep(50)
-      stat(host_pid) == "S" and written(host_pid) == before and before > 0
-    end)
-  end
+  defp await_blocked(host_pid), do: eventually(fn -> waits_to_write?(host_pid) end)
 
   defp buffered(session) do
     for {name, source} <- :sys.get_state(session).output.sources, into: %{} do
@@ -61,7 +39,7 @@ defmodule Linx.Process.PipesTest do
   describe "bytes" do
     test "are passed on as they are" do
       session = sh(~S"printf '\000\377\376\n\r\n\303(no newline'")
-      assert all(session, :stdout) == <<0, 255, 254, "\n\r\n", 0xC3, "(no newline">>
+      assert read_output(session, :stdout) == <<0, 255, 254, "\n\r\n", 0xC3, "(no newline">>
       assert P.recv(session) == :eof
     end
 
@@ -77,7 +55,7 @@ defmodule Linx.Process.PipesTest do
 
     test "of both are one stream when the one is the other" do
       session = sh("echo 1; echo 2 >&2; echo 3", stdio: [stdout: :pipe, stderr: :stdout])
-      assert all(session, :stdout) == "1\n2\n3\n"
+      assert read_output(session, :stdout) == "1\n2\n3\n"
       assert P.recv(session, :stderr) == {:error, :not_piped}
       assert P.recv(session) == :eof
     end
@@ -95,7 +73,7 @@ defmodule Linx.Process.PipesTest do
           piece
         end
 
-      assert IO.iodata_to_binary([first, all(session, :stdout)]) == bytes <> bytes
+      assert IO.iodata_to_binary([first, read_output(session, :stdout)]) == bytes <> bytes
       assert P.wait(session) == {:ok, {:exited, 0}}
     end
 
@@ -109,7 +87,7 @@ defmodule Linx.Process.PipesTest do
           P.close_stdin(session)
         end)
 
-      assert all(session, :stdout) == bytes
+      assert read_output(session, :stdout) == bytes
       assert Task.await(writer) == :ok
       assert P.wait(session) == {:ok, {:exited, 0}}
     end
@@ -135,8 +113,8 @@ defmodule Linx.Process.PipesTest do
     test "of a host and of a dedicated agent are the same" do
       for agent <- [:host, :dedicated] do
         session = sh("head -c 300000 /dev/zero; echo end >&2", agent: agent)
-        assert all(session, :stdout) == :binary.copy(<<0>>, 300_000)
-        assert all(session, :stderr) == "end\n"
+        assert read_output(session, :stdout) == :binary.copy(<<0>>, 300_000)
+        assert read_output(session, :stderr) == "end\n"
       end
     end
 
@@ -144,7 +122,7 @@ defmodule Linx.Process.PipesTest do
       # More than credit and pipe together hold.
       session = pipes([Rogue.path() | ~w(packets 1000 1000)])
       await_blocked(await_running(session))
-      assert all(session, :stdout) == counted(1_000_000)
+      assert read_output(session, :stdout) == counted(1_000_000)
     end
 
     defp counted(size) do
@@ -161,7 +139,7 @@ defmodule Linx.Process.PipesTest do
         |> Task.async_stream(
           fn n ->
             session = sh("for i in 1 2 3; do echo #{n}; done; exec head -c 100000 /dev/zero")
-            output = all(session, :stdout)
+            output = read_output(session, :stdout)
             :ok = P.stop(session)
             output == String.duplicate("#{n}\n", 3) <> :binary.copy(<<0>>, 100_000)
           end,
@@ -185,7 +163,7 @@ defmodule Linx.Process.PipesTest do
       assert_receive {:linx_process, :running}
       refute_received {:linx_process, :stdout, _bytes}
 
-      assert byte_size(all(session, :stdout)) == 10_000_000
+      assert byte_size(read_output(session, :stdout)) == 10_000_000
       assert P.wait(session) == {:ok, {:exited, 0}}
     end
 
@@ -197,7 +175,7 @@ defmodule Linx.Process.PipesTest do
 
       assert P.recv(session, :stderr) == {:ok, "err\n"}
       eventually(fn -> buffered(session).stdout > @credit - 65_536 end)
-      assert sh("echo hello") |> all(:stdout) == "hello\n"
+      assert sh("echo hello") |> read_output(:stdout) == "hello\n"
       assert P.signal(session, :sigusr1) == :ok
       assert P.recv(session, :stderr) == {:ok, "trapped\n"}
       assert P.wait(session) == {:ok, {:exited, 3}}
@@ -215,7 +193,7 @@ defmodule Linx.Process.PipesTest do
       size = @credit + 65_000
       session = pipes(["head", "-c", "#{size}", "/dev/zero"])
       assert P.wait(session, 10_000) == {:ok, {:exited, 0}}
-      assert byte_size(all(session, :stdout)) == size
+      assert byte_size(read_output(session, :stdout)) == size
     end
 
     test "is stopped all the same" do
@@ -330,7 +308,7 @@ defmodule Linx.Process.PipesTest do
     session = pipes(["head", "-c", "3000000", "/dev/zero"], stdio: :pty, active: false)
     await_blocked(await_running(session))
     assert buffered(session).pty in 1..@credit
-    assert byte_size(all(session, :pty)) == 3_000_000
+    assert byte_size(read_output(session, :pty)) == 3_000_000
   end
 
   describe "the output of what is left in the background" do
@@ -340,13 +318,13 @@ defmodule Linx.Process.PipesTest do
       for opts <- [[], [output: :until_exit]] do
         session = sh("sleep 600 & echo early", opts)
         assert P.wait(session, 10_000) == {:ok, {:exited, 0}}
-        assert all(session, :stdout) == "early\n"
+        assert read_output(session, :stdout) == "early\n"
       end
     end
 
     test "with output: :until_eof goes on until nobody has the pipes" do
       session = sh(@family, output: :until_eof)
-      assert all(session, :stdout) == "early\nlate\n"
+      assert read_output(session, :stdout) == "early\nlate\n"
       assert P.wait(session) == {:ok, {:exited, 0}}
     end
 
@@ -355,7 +333,7 @@ defmodule Linx.Process.PipesTest do
         opts = [output: :until_eof, descendants: descendants, agent: agent]
         session = pipes(["head", "-c", "#{@credit + 50_000}", "/dev/zero"], opts)
         assert P.wait(session, 10_000) == {:ok, {:exited, 0}}
-        assert byte_size(all(session, :stdout)) == @credit + 50_000
+        assert byte_size(read_output(session, :stdout)) == @credit + 50_000
       end
     end
 
@@ -387,7 +365,7 @@ defmodule Linx.Process.PipesTest do
     test "is read", %{path: path} do
       for modes <- [{:file, path}, {:file, path, [:read]}] do
         session = pipes(["cat"], stdio: [stdin: modes, stdout: :pipe])
-        assert all(session, :stdout) == "before\n"
+        assert read_output(session, :stdout) == "before\n"
       end
     end
 
