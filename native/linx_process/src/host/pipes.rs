@@ -62,10 +62,7 @@ impl Pipes {
     }
 
     pub fn grant(&mut self, source: Source, more: u32) {
-        self.with_output(source, |output| {
-            output.grant(more);
-            output.stir();
-        });
+        self.with_output(source, |output| output.grant(more));
     }
 
     fn with_output(&mut self, source: Source, body: impl FnOnce(&mut Output)) {

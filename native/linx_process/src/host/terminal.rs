@@ -48,7 +48,6 @@ impl Terminal {
 
     pub fn grant(&mut self, more: u32) {
         self.output.grant(more);
-        self.output.stir();
     }
 
     /// Reads what is left, until [`Terminal::turn`] says that this has been done.
