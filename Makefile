@@ -107,4 +107,4 @@ setup:
 	@bin/setup
 
 clean:
-	rm -rf target _build examples/*/_build priv/linx_process
+	rm -rf target _build examples/*/_build priv/linx_process priv/linx_nif.so

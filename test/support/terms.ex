@@ -92,7 +92,7 @@ defmodule Linx.Test.Terms do
     map(integer(), &(abs(&1) &&& (1 <<< bits) - 1))
   end
 
-  defp signed32, do: map(integer(), &((&1 &&& 0xFFFF_FFFF) - 0x8000_0000))
+  defp signed(bits), do: map(unsigned(bits), &(&1 - (1 <<< (bits - 1))))
 
   @doc "An atom, of which only a few exist."
   def atom do
@@ -140,6 +140,14 @@ defmodule Linx.Test.Terms do
       uid: id(),
       gid: id(),
       groups: few(id()),
+      uid_map: map_lines(),
+      gid_map: map_lines(),
+      setgroups: Type.elements([:allow, :deny]),
+      mapped_by: Type.elements([:agent, :beam]),
+      init: Type.boolean(),
+      cgroup: string(),
+      setup: few(setup()),
+      confine: few(confinement()),
       credit: unsigned(32),
       output: Type.elements([:exit, :eof])
     ]
@@ -148,15 +156,108 @@ defmodule Linx.Test.Terms do
     other = {Type.elements([:colour, :"", :ünïcode, :owner, :grace]), anything}
     others = few(other)
 
-    map({Type.elements([:spawn, :spawn, :enter]), present, others}, fn {mode, present, others} ->
-      {mode, Map.new(List.flatten(present) ++ others)}
+    modes = Type.elements([:spawn, :spawn, :enter])
+    fitting? = Type.frequency([{3, true}, {1, false}])
+
+    map({modes, present, others, fitting?}, fn {mode, present, others, fitting?} ->
+      request = {mode, Map.new(List.flatten(present) ++ others)}
+      if fitting?, do: fit(request), else: request
     end)
   end
 
+  # With the namespaces of its own that some keys need.
+  defp fit({_mode, keys}) when is_map_key(keys, :uid_map) or is_map_key(keys, :gid_map),
+    do: {:spawn, fresh(keys, [:user, :pid])}
+
+  defp fit({_mode, %{init: true} = keys}), do: {:spawn, fresh(keys, [:pid])}
+  defp fit(request), do: request
+
+  defp fresh(keys, types), do: Map.update(keys, :namespaces, types, &(&1 ++ types))
+
   defp often(:argv, entry), do: Type.frequency([{20, entry}, {1, []}])
+
+  defp often(key, entry) when key in [:uid_map, :gid_map],
+    do: Type.frequency([{3, []}, {1, entry}])
+
   defp often(_key, entry), do: Type.oneof([[], entry])
 
   defp id, do: map(unsigned(32), &min(&1, 0xFFFF_FFFE))
+
+  defp map_lines do
+    line = {unsigned(32), unsigned(32), unsigned(32)}
+    # As many as there may be, and one more.
+    many =
+      map({Type.elements([340, 341]), {0, 1000, 1}}, fn {n, line} -> List.duplicate(line, n) end)
+
+    Type.frequency([{20, Type.non_empty(few(line))}, {1, many}])
+  end
+
+  @doc "What changes the place of a workload."
+  def setup do
+    offsets = {:time_offsets, signed(64), signed(64)}
+    Type.oneof([:loopback, {:hostname, Type.binary()}, offsets, {:mount, mount()}])
+  end
+
+  defp mount do
+    Type.oneof([
+      {:bind, path(), target(), mount_flags()},
+      {:file_system, path(), path(), target(), few(mount_option()), mount_flags()},
+      {:propagation, target(), Type.elements([:private, :slave, :shared, :unbindable]),
+       few(:recursive)},
+      {:attributes, target(), mount_flags()},
+      {:unmount, target(), few(:detach)},
+      {:make_directory, target(), mode()},
+      {:make_file, target(), mode(), Type.binary()},
+      {:symlink, target(), path()},
+      :pivot_root
+    ])
+  end
+
+  # Mostly one, with names and with what leads nowhere.
+  defp target do
+    name = Type.frequency([{30, c_string()}, {5, Type.elements(["", ".", "..."])}, {1, ".."}])
+    root = Type.frequency([{60, "/"}, {5, "//"}, {1, ""}])
+    map({root, few(name)}, fn {root, names} -> root <> Enum.join(names, "/") end)
+  end
+
+  defp path, do: Type.frequency([{30, map(c_string(), &("/" <> &1))}, {1, c_string()}])
+
+  defp mount_option, do: Type.oneof([path(), {path()}, {path(), c_string()}])
+
+  defp mount_flags do
+    attributes = [:read_only, :nosuid, :nodev, :noexec, :nosymfollow, :nodiratime]
+    times = [:relatime, :noatime, :strictatime]
+    few(Type.elements(attributes ++ times ++ [:recursive, :optional, :make]))
+  end
+
+  defp mode, do: Type.choose(0, 0o10000)
+
+  @doc "What takes something from a workload."
+  def confinement do
+    Type.oneof([
+      :no_new_privs,
+      {Type.elements([:nice, :oom_score_adj]), signed(32)},
+      {Type.elements([:cpu_affinity, :seccomp]), Type.binary()},
+      {Type.elements([:umask, :securebits]), unsigned(32)},
+      {:rlimit, unsigned(4), unsigned(64), unsigned(64)},
+      {:cap_drop_bounding, unsigned(64)},
+      {:cap_set_thread, unsigned(64), unsigned(64), unsigned(64)},
+      {:cap_set_ambient, unsigned(64)},
+      {:landlock, unsigned(32), few(landlocked()), few(landlock_rule())}
+    ])
+  end
+
+  defp landlocked do
+    Type.elements([:fs, :connect_tcp, :bind_tcp, :abstract_unix_socket, :signal])
+  end
+
+  defp landlock_rule do
+    Type.oneof([
+      {Type.elements([:path, :optional_path]), c_string(),
+       few(Type.elements([:read, :write, :execute]))},
+      {Type.elements([:connect_tcp, :bind_tcp]), unsigned(16)}
+    ])
+  end
 
   defp leftover, do: Type.elements([:kill, :leave])
 
@@ -196,18 +297,20 @@ defmodule Linx.Test.Terms do
   @doc "A command that is not in a call."
   def plain_command do
     Type.oneof([
-      Type.elements([:proceed, :abort, :pty_master, :close_stdin]),
-      {:signal, signed32()},
-      {:signal, signed32(), Type.elements([:process, :group, :tree])},
+      Type.elements([:proceed, :mapped, :abort, :pty_master, :close_stdin]),
+      {:signal, signed(32)},
+      {:signal, signed(32), Type.elements([:process, :group, :tree])},
       {:stop, unsigned(64)},
-      {:stop, unsigned(64), signed32()},
+      {:stop, unsigned(64), signed(32)},
       {Type.elements([:pty_in, :stdin]), Type.binary()},
       {:credit, Type.elements([:stdout, :stderr, :pty, :stdin]), unsigned(33)},
       {:pty_winsize, {unsigned(17), unsigned(17), integer(), unsigned(16)}},
       {:cap_drop_bounding, unsigned(64)},
       {:cap_set_thread, unsigned(64), unsigned(64), unsigned(64)},
       {:cap_set_ambient, unsigned(64)},
-      {:seccomp_install, Type.binary()}
+      {:seccomp_install, Type.binary()},
+      {:setup, setup()},
+      {:confine, confinement()}
     ])
   end
 

@@ -5,6 +5,8 @@ defmodule Linx.Test.WireModel do
 
   import Bitwise
 
+  alias Linx.Test.ConfinementModel
+
   @namespaces [:net, :mount, :pid, :uts, :ipc, :user, :cgroup, :time]
 
   @nothing %{
@@ -26,11 +28,22 @@ defmodule Linx.Test.WireModel do
     uid: nil,
     gid: nil,
     groups: nil,
+    uid_map: nil,
+    gid_map: nil,
+    setgroups: :allow,
+    mapped_by: :agent,
+    init: false,
+    cgroup: nil,
+    setup: [],
+    confine: [],
     auto_proceed: false,
     origin: nil,
     credit: nil,
     output: :exit
   }
+
+  @doc "The keys that a request may have."
+  def keys, do: Map.keys(@nothing)
 
   @doc "A request, all of its keys filled in, or `:malformed`."
   def request({mode, options}) when mode in [:spawn, :enter] and is_map(options) do
@@ -42,31 +55,62 @@ defmodule Linx.Test.WireModel do
       end
 
     if understood.argv == nil, do: throw(:malformed)
-    {mode, understood |> user() |> place(mode)}
+    {mode, understood |> user() |> place(mode) |> fresh() |> maps()}
   catch
     :malformed -> :malformed
   end
 
   def request(_term), do: :malformed
 
-  # Another user does not keep the agent's groups.
+  # Another user does not keep the agent's groups, unless that cannot be.
   defp user(%{uid: nil, gid: nil} = request), do: request
+  defp user(%{setgroups: :deny} = request), do: request
   defp user(request), do: %{request | groups: request.groups || []}
 
   defp place(request, :spawn), do: %{request | target: nil, namespaces: request.namespaces || []}
   defp place(%{target: nil}, :enter), do: throw(:malformed)
   defp place(request, :enter), do: request
 
+  # An init, and maps, are for namespaces that are the session's own.
+  defp fresh(%{target: nil} = request) do
+    maps? = request.uid_map != nil or request.gid_map != nil
+    wanted = [{request.init, :pid}, {maps?, :user}]
+
+    if Enum.all?(wanted, fn {wanted?, type} -> not wanted? or type in request.namespaces end),
+      do: request,
+      else: throw(:malformed)
+  end
+
+  defp fresh(%{init: false, uid_map: nil, gid_map: nil} = request), do: request
+  defp fresh(_entering), do: throw(:malformed)
+
+  defp maps(request) do
+    {maps, request} = Map.split(request, [:uid_map, :gid_map, :setgroups, :mapped_by])
+
+    case maps do
+      %{uid_map: nil, gid_map: nil} ->
+        Map.put(request, :maps, nil)
+
+      %{uid_map: u, gid_map: g, setgroups: may, mapped_by: by} ->
+        Map.put(request, :maps, {u || [], g || [], may, by})
+    end
+  end
+
   defp value(:argv, argv), do: argv(argv)
   defp value(:chain, argvs), do: list(argvs, &argv/1)
   defp value(:env, env), do: list(env, &string/1)
-  defp value(key, path) when key in [:arg0, :cwd, :origin], do: string(path)
+  defp value(key, path) when key in [:arg0, :cwd, :origin, :cgroup], do: string(path)
   defp value(:target, pid), do: one_of(pid, 1..0x7FFF_FFFF)
   defp value(:namespaces, types), do: list(types, &one_of(&1, @namespaces))
   defp value(:stdio, stdio), do: stdio(stdio)
   defp value(key, id) when key in [:uid, :gid], do: id(id)
   defp value(:files, files), do: list(files, &file/1)
   defp value(:groups, ids), do: list(ids, &id/1)
+  defp value(key, lines) when key in [:uid_map, :gid_map], do: map(lines)
+  defp value(:setgroups, may), do: one_of(may, [:allow, :deny])
+  defp value(:mapped_by, who), do: one_of(who, [:agent, :beam])
+  defp value(:setup, operations), do: list(operations, &known!(ConfinementModel.setup(&1)))
+  defp value(:confine, steps), do: list(steps, &known!(ConfinementModel.confinement(&1)))
 
   defp value(:winsize, size) do
     case is_tuple(size) and Tuple.to_list(size) do
@@ -143,6 +187,23 @@ defmodule Linx.Test.WireModel do
 
   defp id(id), do: one_of(id, 0..0xFFFF_FFFE)
 
+  defp map(lines) do
+    lines =
+      list(lines, fn
+        {_, _, _} = line ->
+          for number <- Tuple.to_list(line), do: one_of(number, 0..0xFFFF_FFFF)
+          line
+
+        _other ->
+          throw(:malformed)
+      end)
+
+    if length(lines) in 1..340, do: lines, else: throw(:malformed)
+  end
+
+  defp known!(:unknown), do: throw(:malformed)
+  defp known!(known), do: known
+
   defp string(list) when is_list(list) do
     string(:erlang.list_to_binary(list(list, &one_of(&1, 0..255))))
   end
@@ -167,7 +228,7 @@ defmodule Linx.Test.WireModel do
 
   defp plain_command(command) do
     case command do
-      name when name in [:proceed, :abort, :pty_master, :close_stdin] ->
+      name when name in [:proceed, :mapped, :abort, :pty_master, :close_stdin] ->
         name
 
       {:signal, number} ->
@@ -191,22 +252,27 @@ defmodule Linx.Test.WireModel do
       {:pty_winsize, {_, _, _, _} = size} ->
         winsize(size)
 
-      {:cap_drop_bounding, mask} ->
-        known(command, unsigned64?(mask))
+      {:setup, operation} ->
+        in_step(:setup, ConfinementModel.setup(operation))
 
-      {:cap_set_ambient, mask} ->
-        known(command, unsigned64?(mask))
+      {:confine, confinement} ->
+        in_step(:confine, ConfinementModel.confinement(confinement))
 
-      {:cap_set_thread, e, p, i} ->
-        known(command, Enum.all?([e, p, i], &unsigned64?/1))
+      # As the C agent has them: done at once.
+      step when elem(step, 0) in [:cap_drop_bounding, :cap_set_thread, :cap_set_ambient] ->
+        ConfinementModel.confinement(step)
 
+      # But this is held, too.
       {:seccomp_install, program} ->
-        known(command, is_binary(program))
+        known({:confine, {:seccomp, program}}, is_binary(program))
 
       _other ->
         :unknown
     end
   end
+
+  defp in_step(_kind, :unknown), do: :unknown
+  defp in_step(kind, step), do: {kind, step}
 
   defp known(command, known?), do: if(known?, do: command, else: :unknown)
 

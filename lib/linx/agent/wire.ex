@@ -12,6 +12,7 @@ defmodule Linx.Agent.Wire do
   @type command ::
           :proceed
           | :abort
+          | :mapped
           | {:signal, 1..64}
           | {:signal, 1..64, :process | :group | :tree}
           | {:stop, grace_ms :: non_neg_integer}
@@ -26,6 +27,8 @@ defmodule Linx.Agent.Wire do
           | {:cap_set_thread, effective :: mask, permitted :: mask, inheritable :: mask}
           | {:cap_set_ambient, mask}
           | {:seccomp_install, binary}
+          | {:setup, term}
+          | {:confine, term}
 
   @typedoc "The number of a session of a host."
   @type id :: 0..0x7FFF_FFFF
@@ -45,7 +48,8 @@ defmodule Linx.Agent.Wire do
           | {:error, errno, stage, cause}
 
   @type event ::
-          {:spawned, host_pid :: pos_integer}
+          {:unmapped, host_pid :: pos_integer}
+          | {:spawned, host_pid :: pos_integer}
           | {:ready, child_pid :: pos_integer}
           | :running
           | {:pty_out, binary}
@@ -77,7 +81,14 @@ defmodule Linx.Agent.Wire do
     :arg0,
     :credit,
     :output,
-    :chain
+    :uid_map,
+    :gid_map,
+    :setgroups,
+    :mapped_by,
+    :init,
+    :cgroup,
+    :setup,
+    :confine
   ]
 
   # What an agent reads at once. A host that is sent more ends, with all its sessions, and so it is not
@@ -118,13 +129,38 @@ defmodule Linx.Agent.Wire do
             :fork,
             :close_range,
             :process_group,
+            :uid_map,
+            :gid_map,
+            :setgroups_deny,
+            :cgroup,
             :ready_frame,
             :malformed_ready,
             :checkpoint,
+            :hostname,
+            :loopback,
+            :time_offsets,
+            :mount_bind,
+            :mount_file_system,
+            :mount_target,
+            :mount_attributes,
+            :mount_propagation,
+            :mount_unmount,
+            :mount_make,
+            :pivot_root,
+            :nice,
+            :oom_score_adj,
+            :cpu_affinity,
+            :umask,
+            :securebits,
             :cap_drop_bounding,
             :cap_set_thread,
             :cap_set_ambient,
             :seccomp_no_new_privs,
+            :landlock_abi,
+            :landlock_ruleset,
+            :landlock_path,
+            :landlock_rule,
+            :landlock_restrict,
             :seccomp_install,
             :stdio,
             :setgroups,
@@ -165,6 +201,9 @@ defmodule Linx.Agent.Wire do
               :setns_pid
             ]
 
+  # Likewise, in the answer to a Landlock confinement.
+  @landlock [:abi, :fs, :net, :scoped]
+
   # Likewise.
   @usage [:utime, :stime, :maxrss, :minflt, :majflt, :inblock, :oublock, :nvcsw, :nivcsw]
 
@@ -178,6 +217,8 @@ defmodule Linx.Agent.Wire do
   """
   @spec request(:spawn | :enter, map) :: binary
   def request(mode, fields) do
+    fields = Map.merge(fields, fields[:confinement] || %{})
+
     map =
       for {key, value} <- Map.take(fields, @request_keys),
           value != nil,
@@ -209,8 +250,15 @@ defmodule Linx.Agent.Wire do
     chain = for argv <- fields[:chain] || [], do: length(argv) + 2
 
     length(fields.argv) + length(fields.env || []) + length(fields[:groups] || []) +
-      4 * length(fields[:files] || []) + Enum.sum(chain) + @few_elements
+      4 * length(fields[:files] || []) + Enum.sum(chain) + inner(fields[:confinement]) +
+      @few_elements
   end
+
+  # What is in a term, however deep.
+  defp inner(map) when is_map(map), do: map |> Map.values() |> inner()
+  defp inner(tuple) when is_tuple(tuple), do: tuple |> Tuple.to_list() |> inner()
+  defp inner([first | rest]), do: 1 + inner(first) + inner(rest)
+  defp inner(_leaf), do: 1
 
   @doc "A frame for one of a host's sessions."
   @spec address(id, binary) :: iodata
@@ -274,6 +322,7 @@ defmodule Linx.Agent.Wire do
   # The same bytes from every release of OTP: those of docs/wire-protocol.md.
   defp encode(term), do: :erlang.term_to_binary(term, [:deterministic, minor_version: 2])
 
+  defp event({:status, :unmapped, pid}) when is_integer(pid), do: {:ok, {:unmapped, pid}}
   defp event({:status, :spawned, pid}) when is_integer(pid), do: {:ok, {:spawned, pid}}
   defp event({:status, :ready, pid}) when is_integer(pid), do: {:ok, {:ready, pid}}
   defp event({:status, :running}), do: {:ok, :running}
@@ -305,6 +354,10 @@ defmodule Linx.Agent.Wire do
   defp event(_other), do: :error
 
   defp answer?(:ok), do: true
+
+  defp answer?({:ok, %{abi: _} = map}),
+    do: Enum.all?(@landlock, &match?(%{^&1 => n} when is_integer(n), map))
+
   defp answer?({:ok, map}), do: is_map(map)
   defp answer?({:error, errno, stage}), do: is_integer(errno) and is_atom(stage)
   defp answer?(_other), do: false

@@ -5,7 +5,8 @@ defmodule Linx.Process.Error do
     * `:stage` – the step that failed, such as `:clone`, `:setns_net`, `:chdir` or `:execve`;
     * `:errno` – the kernel's error by name, such as `:enoent`, see `Linx.Errno`;
     * `:code` – its number;
-    * `:signal` – when a signal killed the child in that step, its number, else `nil`.
+    * `:signal` – when a signal killed the child in that step, its number, else `nil`;
+    * `:hint` – what else is known, in words, such as what `newuidmap` has said, else `nil`.
 
   `:proc` means that there is no `/proc` in which the agent could find the processes it would have to
   kill, so nothing was begun; `:sweep`, that something the workload left does not die.
@@ -22,13 +23,14 @@ defmodule Linx.Process.Error do
   alias Linx.{Errno, Signal}
 
   @enforce_keys [:stage, :errno, :code]
-  defexception [:stage, :errno, :code, :signal]
+  defexception [:stage, :errno, :code, :signal, :hint]
 
   @type t :: %__MODULE__{
           stage: atom,
           errno: Errno.t(),
           code: integer,
-          signal: pos_integer | nil
+          signal: pos_integer | nil,
+          hint: String.t() | nil
         }
 
   @doc false
@@ -48,8 +50,8 @@ defmodule Linx.Process.Error do
     "agent_died: the agent ended without a word, with exit status #{exit_status}"
   end
 
-  def message(%{stage: stage, errno: errno, code: code, signal: signal}) do
-    "#{stage}: #{Errno.message(code)}#{name(errno)}#{killer(signal)}"
+  def message(%{stage: stage, errno: errno, code: code, signal: signal, hint: hint}) do
+    "#{stage}: #{Errno.message(code)}#{name(errno)}#{killer(signal)}#{hint && ": " <> hint}"
   end
 
   defp signal({:signaled, n}), do: n

@@ -15,13 +15,16 @@
 use eetf::{Atom, BigInteger, Binary, List, Map, Term, Tuple};
 use linx_process::session::{Death, WindowSize};
 use linx_process::wire::frame::{self, Reader};
+use linx_process::wire::landlock::{Rights, Rule};
+use linx_process::wire::mount::{self, Flags, Mount, Propagation};
 use linx_process::wire::{
-    decode, encode, Call, Command, Directive, Event, Failure, Inbound, Leftover, Namespace,
-    OutputEnd, Reach, Reply, Request, Source, Stage, StagedFile, Stdio, Step, Where,
+    decode, encode, Call, Command, Confinement, Directive, Event, Extent, Failure, Inbound,
+    Landlock, Leftover, Maps, Namespace, OutputEnd, Reach, Reply, Request, Setup, Source, Stage,
+    StagedFile, Stdio, Step, Where,
 };
 use nix::errno::Errno;
 use std::collections::HashMap;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io::{stdin, stdout, Read, Write};
 
 fn main() -> std::io::Result<()> {
@@ -87,6 +90,14 @@ fn request(request: Request) -> Term {
         ("uid", option(request.credentials.uid, integer)),
         ("gid", option(request.credentials.gid, integer)),
         ("groups", option(request.credentials.groups, ids)),
+        ("maps", option(request.maps, maps)),
+        ("init", atom(if request.init { "true" } else { "false" })),
+        ("cgroup", option(request.cgroup, string)),
+        ("setup", list(request.setup.into_iter().map(setup))),
+        (
+            "confine",
+            list(request.confine.into_iter().map(confinement)),
+        ),
         ("orphan", leftover(request.orphan)),
         ("descendants", leftover(request.descendants)),
         ("causes", boolean(request.causes)),
@@ -132,6 +143,21 @@ fn ids(ids: Vec<u32>) -> Term {
     list(ids.into_iter().map(integer))
 }
 
+fn extents(map: Vec<Extent>) -> Term {
+    let line = |e: Extent| tuple([e.inside, e.outside, e.count].map(integer));
+    list(map.into_iter().map(line))
+}
+
+fn maps(maps: Maps) -> Term {
+    let deny = atom(if maps.denies_setgroups {
+        "deny"
+    } else {
+        "allow"
+    });
+    let by = atom(if maps.by_beam { "beam" } else { "agent" });
+    tuple([extents(maps.uid), extents(maps.gid), deny, by])
+}
+
 fn leftover(leftover: Leftover) -> Term {
     atom(match leftover {
         Leftover::Kill => "kill",
@@ -151,6 +177,7 @@ fn command(command: Command) -> Term {
     match command {
         Command::Proceed => atom("proceed"),
         Command::Abort => atom("abort"),
+        Command::Mapped => atom("mapped"),
         Command::PtyMaster => atom("pty_master"),
         Command::Signal(number, to) => tuple([atom("signal"), integer(number), reach(to)]),
         Command::Stop(grace, signal) => tuple([atom("stop"), integer(grace), integer(signal)]),
@@ -167,8 +194,129 @@ fn command(command: Command) -> Term {
 
 fn step(step: Step) -> Term {
     match step {
-        Step::CapDropBounding(mask) => tuple([atom("cap_drop_bounding"), integer(mask)]),
-        Step::CapSetThread {
+        Step::Setup(setup) => tuple([atom("setup"), self::setup(setup)]),
+        Step::Now(confinement) => self::confinement(confinement),
+        Step::Hold(confinement) => tuple([atom("confine"), self::confinement(confinement)]),
+    }
+}
+
+fn setup(setup: Setup) -> Term {
+    match setup {
+        Setup::Hostname(name) => tuple([atom("hostname"), binary(name)]),
+        Setup::Loopback => atom("loopback"),
+        Setup::TimeOffsets {
+            monotonic,
+            boottime,
+        } => tuple([atom("time_offsets"), integer(monotonic), integer(boottime)]),
+        Setup::Mount(mount) => tuple([atom("mount"), self::mount(mount)]),
+    }
+}
+
+fn mount(mount: Mount) -> Term {
+    match mount {
+        Mount::Bind {
+            source,
+            target,
+            flags,
+        } => tuple([atom("bind"), path(source), path(target), mount_flags(flags)]),
+        Mount::FileSystem {
+            kind,
+            source,
+            target,
+            options,
+            flags,
+        } => tuple([
+            atom("file_system"),
+            path(kind),
+            path(source),
+            path(target),
+            list(mount::options(&options).map(mount_option)),
+            mount_flags(flags),
+        ]),
+        Mount::Propagation {
+            target,
+            propagation,
+            recursive,
+        } => tuple([
+            atom("propagation"),
+            path(target),
+            atom(match propagation {
+                Propagation::Private => "private",
+                Propagation::Slave => "slave",
+                Propagation::Shared => "shared",
+                Propagation::Unbindable => "unbindable",
+            }),
+            list(recursive.then(|| atom("recursive")).into_iter()),
+        ]),
+        Mount::Attributes { target, flags } => {
+            tuple([atom("attributes"), path(target), mount_flags(flags)])
+        }
+        Mount::Unmount { target, detach } => tuple([
+            atom("unmount"),
+            path(target),
+            list(detach.then(|| atom("detach")).into_iter()),
+        ]),
+        Mount::MakeDirectory { target, mode } => {
+            tuple([atom("make_directory"), path(target), integer(mode)])
+        }
+        Mount::MakeFile { target, mode, data } => {
+            tuple([atom("make_file"), path(target), integer(mode), binary(data)])
+        }
+        Mount::Symlink { target, content } => tuple([atom("symlink"), path(target), path(content)]),
+        Mount::PivotRoot => atom("pivot_root"),
+    }
+}
+
+/// By name, in the order in which the agent has them.
+fn mount_flags(flags: Flags) -> Term {
+    let set = mount::ATTRIBUTES
+        .into_iter()
+        .filter(|(_, attribute)| *attribute != 0 && flags.set & attribute == *attribute)
+        .map(|(name, _)| name);
+    let relatime = flags.clear != 0 && flags.set & flags.clear == 0;
+    let others = [
+        ("relatime", relatime),
+        ("recursive", flags.recursive),
+        ("optional", flags.optional),
+        ("make", flags.make),
+        ("no_symlinks", flags.no_symlinks),
+    ];
+    let others = others.into_iter().filter(|(_, is_set)| *is_set);
+    list(set.chain(others.map(|(name, _)| name)).map(atom))
+}
+
+fn mount_option((name, value): (&CStr, Option<&CStr>)) -> Term {
+    let text = |text: &CStr| binary(text.to_bytes().to_vec());
+    match value {
+        Some(value) => tuple([text(name), text(value)]),
+        None => text(name),
+    }
+}
+
+fn path(mut path: Vec<u8>) -> Term {
+    path.pop();
+    binary(path)
+}
+
+fn confinement(confinement: Confinement) -> Term {
+    match confinement {
+        Confinement::Nice(nice) => tuple([atom("nice"), integer(nice)]),
+        Confinement::OomScoreAdj(score) => tuple([atom("oom_score_adj"), integer(score)]),
+        Confinement::CpuAffinity(mask) => tuple([atom("cpu_affinity"), binary(mask)]),
+        Confinement::Umask(mask) => tuple([atom("umask"), integer(mask)]),
+        Confinement::Limit {
+            resource,
+            soft,
+            hard,
+        } => tuple([
+            atom("rlimit"),
+            integer(resource),
+            integer(soft),
+            integer(hard),
+        ]),
+        Confinement::CapDropBounding(mask) => tuple([atom("cap_drop_bounding"), integer(mask)]),
+        Confinement::Securebits(bits) => tuple([atom("securebits"), integer(bits)]),
+        Confinement::CapSetThread {
             effective,
             permitted,
             inheritable,
@@ -178,9 +326,32 @@ fn step(step: Step) -> Term {
             integer(permitted),
             integer(inheritable),
         ]),
-        Step::CapSetAmbient(mask) => tuple([atom("cap_set_ambient"), integer(mask)]),
-        Step::SeccompInstall(program) => tuple([atom("seccomp_install"), binary(program)]),
+        Confinement::CapSetAmbient(mask) => tuple([atom("cap_set_ambient"), integer(mask)]),
+        Confinement::NoNewPrivs => atom("no_new_privs"),
+        Confinement::Landlock(landlock) => self::landlock(landlock),
+        Confinement::Seccomp(program) => tuple([atom("seccomp"), binary(program)]),
     }
+}
+
+fn landlock(landlock: Landlock) -> Term {
+    let Rights { fs, net, scoped } = landlock.handled;
+    let rules = landlock.rules().map(|rule| match rule {
+        Rule::Path {
+            path,
+            access,
+            optional,
+        } => {
+            let path = binary(path[..path.len() - 1].to_vec());
+            tuple([atom("path"), path, integer(access), boolean(optional)])
+        }
+        Rule::Port { port, access } => tuple([atom("port"), integer(port), integer(access)]),
+    });
+    tuple([
+        atom("landlock"),
+        integer(landlock.least_abi),
+        tuple([fs, net, scoped].map(integer)),
+        list(rules),
+    ])
 }
 
 fn reach(reach: Reach) -> Term {
@@ -199,6 +370,7 @@ fn window_size(size: WindowSize) -> Term {
 
 fn event(words: &[&str]) -> Event {
     match words {
+        ["unmapped", pid] => Event::Unmapped(number(pid)),
         ["spawned", pid] => Event::Spawned(number(pid)),
         ["ready", pid] => Event::Ready(number(pid)),
         ["running"] => Event::Running,
@@ -225,6 +397,11 @@ fn reply(words: &[&str]) -> Reply {
     match words {
         ["ok"] => Reply::Ok,
         ["error", errno, stage] => Reply::Error(failure(errno, stage)),
+        ["landlock", abi, fs, net, scoped] => {
+            let [fs, net, scoped] = [fs, net, scoped].map(|word| word.parse().expect("a mask"));
+            let abi = abi.parse().expect("a version");
+            Reply::Landlock(abi, Rights { fs, net, scoped })
+        }
         ["pty_master", os_pid, fd, slave] => Reply::PtyMaster {
             os_pid: os_pid.parse().expect("a pid"),
             fd: number(fd),

@@ -20,6 +20,7 @@ mod stdio;
 mod subreaper;
 #[allow(unsafe_code)]
 mod sys;
+mod trace;
 pub mod wire;
 
 use host::control::Control;
@@ -34,11 +35,15 @@ use wire::{decode, Failure, Leftover, Request, Stage};
 const CONTROL_IN: i32 = 3;
 const CONTROL_OUT: i32 = 4;
 
-/// Serves one session on descriptors 3 and 4, or with `--host` many, and returns the exit code.
+/// Serves one session on descriptors 3 and 4, or with `--host` many, and returns the exit code. With `--trace` it
+/// is a program that traces another.
 pub fn run() -> i32 {
-    let hosting = std::env::args_os()
-        .nth(1)
-        .is_some_and(|arg| arg == "--host");
+    let mut arguments = std::env::args_os().skip(1);
+    let mode = arguments.next();
+    if mode.as_ref().is_some_and(|mode| mode == "--trace") {
+        return trace::run(arguments);
+    }
+    let hosting = mode.is_some_and(|mode| mode == "--host");
     match control() {
         Ok(control) if hosting => host(control),
         Ok(control) => serve(control),

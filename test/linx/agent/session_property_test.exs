@@ -382,6 +382,11 @@ defmodule Linx.Agent.SessionPropertyTest do
 
     @steps [:cap_drop_bounding, :cap_set_thread, :cap_set_ambient, :seccomp_install]
 
+    # As the stage calls it at which it fails.
+    defp step({:confine, {:seccomp, _program}}), do: :seccomp_install
+    defp step(command) when is_tuple(command), do: elem(command, 0)
+    defp step(_other), do: nil
+
     # Whether an end is one of those that this request and these commands may lead to.
     defp possible?(ending, ran?, said, fields, facts) do
       said? = fn pattern -> Enum.any?(said, pattern) end
@@ -392,7 +397,7 @@ defmodule Linx.Agent.SessionPropertyTest do
       # What may kill a program that is not sent a signal, and also the child that is about to become one.
       killed? = fn signal ->
         (signal == 2 and typed =~ <<3>>) or (signal == 3 and typed =~ <<28>>) or
-          (signal == 9 and stopped?) or (signal == 31 and {:seccomp_install, @deny} in said)
+          (signal == 9 and stopped?) or (signal == 31 and {:confine, {:seccomp, @deny}} in said)
       end
 
       case ending do
@@ -413,7 +418,7 @@ defmodule Linx.Agent.SessionPropertyTest do
           :too_big in said
 
         {:error, _errno, step} when step in @steps ->
-          not ran? and said?.(&(is_tuple(&1) and elem(&1, 0) == step))
+          not ran? and said?.(&(step(&1) == step))
 
         {:error, _errno, stage} when stage in [:execve, :chdir] ->
           # Without causes nothing but EIO tells that it was killed.
@@ -440,7 +445,7 @@ defmodule Linx.Agent.SessionPropertyTest do
           false
 
         {:error, _, step} when step in @steps ->
-          is_tuple(command) and elem(command, 0) == step
+          step(command) == step
 
         _ended_or_failed ->
           command == :proceed

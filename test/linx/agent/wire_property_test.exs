@@ -154,7 +154,7 @@ defmodule Linx.Agent.WirePropertyTest do
       for_all(fields, 300, fn {mode, fields} ->
         bytes = Wire.request(mode, fields)
         {^mode, sent} = :erlang.binary_to_term(bytes)
-        ours = Map.take(fields, Map.keys(elem(WireModel.request({:spawn, %{argv: ["x"]}}), 1)))
+        ours = Map.take(fields, WireModel.keys())
         wanted = for {key, value} <- ours, value != nil, into: %{}, do: {key, value}
         assert sent == Map.put(wanted, :causes, true)
         assert understood(mirror, ?r, bytes) == WireModel.request({mode, sent})
@@ -206,6 +206,7 @@ defmodule Linx.Agent.WirePropertyTest do
       pid = unsigned(31)
 
       Type.oneof([
+        map(pid, &{[:unmapped, &1], {:status, :unmapped, &1}, {:unmapped, &1}}),
         map(pid, &{[:spawned, &1], {:status, :spawned, &1}, {:spawned, &1}}),
         map(pid, &{[:ready, &1], {:status, :ready, &1}, {:ready, &1}}),
         {[:running], {:status, :running}, :running},
@@ -231,6 +232,10 @@ defmodule Linx.Agent.WirePropertyTest do
         map(error(stages), fn {errno, stage} ->
           {[:error, errno, stage], {:error, errno, stage}}
         end),
+        map({unsigned(31), unsigned(64)}, fn {abi, bits} ->
+          enforced = %{abi: abi, fs: bits, net: 0, scoped: bits}
+          {[:landlock, abi, bits, 0, bits], {:ok, enforced}}
+        end),
         map({unsigned(31), unsigned(31)}, fn {os_pid, fd} ->
           slave = "/dev/pts/#{fd}"
           {[:pty_master, os_pid, fd, slave], {:ok, %{os_pid: os_pid, fd: fd, slave: slave}}}
@@ -245,7 +250,8 @@ defmodule Linx.Agent.WirePropertyTest do
   describe "whatever comes, Linx.Agent.Wire.decode/1" do
     defp from_agent do
       Type.oneof([
-        {:status, Type.elements([:spawned, :ready, :aborted, :exited, :signaled]), integer()},
+        {:status, Type.elements([:unmapped, :spawned, :ready, :aborted, :exited, :signaled]),
+         integer()},
         {:status, :running},
         {:pty_out, Type.binary()},
         {:error, integer(), Type.elements(Wire.stages())},
@@ -273,7 +279,7 @@ defmodule Linx.Agent.WirePropertyTest do
         {:ok, :running} ->
           :ok
 
-        {:ok, {kind, pid}} when kind in [:spawned, :ready] and is_integer(pid) ->
+        {:ok, {kind, pid}} when kind in [:unmapped, :spawned, :ready] and is_integer(pid) ->
           :ok
 
         {:ok, {:pty_out, bytes}} when is_binary(bytes) ->

@@ -63,7 +63,11 @@ defmodule Linx.Agent.WireTest do
     for {key, many} <- [
           chain: List.duplicate(["x"], 133_334),
           files: List.duplicate({"", "", 0}, 100_000),
-          groups: List.duplicate(0, 400_000)
+          groups: List.duplicate(0, 400_000),
+          confinement: %{uid_map: List.duplicate({0, 0, 1}, 100_000)},
+          confinement: %{
+            confine: [{:landlock, 1, [:fs], List.duplicate({:path, "/", [:read]}, 70_000)}]
+          }
         ] do
       assert Wire.sendable_request(:spawn, Map.put(fields, key, many)) ==
                {:error, 22, :malformed_request}
@@ -116,6 +120,7 @@ defmodule Linx.Agent.WireTest do
   test "commands travel as they are, or in a call" do
     for command <- [
           :proceed,
+          :mapped,
           {:signal, 15, :tree},
           {:pty_in, <<0, 255>>},
           {:stop, 2_000},
@@ -136,6 +141,7 @@ defmodule Linx.Agent.WireTest do
 
   test "events" do
     for {term, event} <- [
+          {{:status, :unmapped, 41}, {:unmapped, 41}},
           {{:status, :spawned, 41}, {:spawned, 41}},
           {{:status, :ready, 1}, {:ready, 1}},
           {{:status, :running}, :running},

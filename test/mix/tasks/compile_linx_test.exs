@@ -33,16 +33,52 @@ defmodule Mix.Tasks.Compile.LinxTest do
     :ok
   end
 
-  describe "LINX_AGENT" do
-    test "is installed, and cargo is not run", %{dir: dir} do
+  describe "LINX_AGENT and LINX_NIF" do
+    test "are installed, and cargo is not run", %{dir: dir} do
       tool(dir, "cargo", "echo cargo was run; exit 1")
       agent = script(dir, "agent", "echo first")
+      nif = library(dir, "first")
 
-      assert {output, 0} = compile(dir, [{"LINX_AGENT", agent}])
+      assert {output, 0} = compile(dir, [{"LINX_AGENT", agent}, {"LINX_NIF", nif}])
       refute output =~ "cargo was run"
       assert installed(dir) == {"first\n", 0}
+      assert File.read!(installed_library(dir)) == "first"
+    end
+  end
+
+  describe "LINX_NIF" do
+    test "is needed neither with cargo nor without", %{dir: dir} do
+      agent = {"LINX_AGENT", script(dir, "agent", "echo first")}
+      assert {_, 0} = compile(dir, [agent])
+      refute File.exists?(installed_library(dir))
+
+      tool(dir, "cargo", announcing(library(dir, "built")))
+      assert {_, 0} = compile(dir, [agent])
+      assert File.read!(installed_library(dir)) == "built"
     end
 
+    test "replaces what was installed before, in one step", %{dir: dir} do
+      agent = {"LINX_AGENT", script(dir, "agent", "echo first")}
+      {_, 0} = compile(dir, [agent, {"LINX_NIF", library(dir, "first")}])
+      first = File.stat!(installed_library(dir)).inode
+      {_, 0} = compile(dir, [agent, {"LINX_NIF", library(dir, "other")}])
+
+      assert File.read!(installed_library(dir)) == "other"
+      assert File.stat!(installed_library(dir)).inode != first
+      assert Enum.sort(File.ls!(Path.join(dir, "priv"))) == ["linx_nif.so", "linx_process"]
+    end
+
+    test "that is not there is an error in one sentence", %{dir: dir} do
+      agent = {"LINX_AGENT", script(dir, "agent", "echo first")}
+      nif = Path.join(dir, "nothing")
+      assert {output, 1} = compile(dir, [agent, {"LINX_NIF", nif}])
+      assert "LINX_NIF is set to #{nif}: no such file or directory" in lines(output)
+      assert {output, 1} = compile(dir, [agent, {"LINX_NIF", dir}])
+      assert "LINX_NIF is set to #{dir}, which is not a file" in lines(output)
+    end
+  end
+
+  describe "LINX_AGENT" do
     test "replaces what was installed before, in one step", %{dir: dir} do
       {_, 0} = compile(dir, [{"LINX_AGENT", script(dir, "agent", "echo first")}])
       first = File.stat!(binary(dir)).inode
@@ -82,16 +118,22 @@ defmodule Mix.Tasks.Compile.LinxTest do
   describe "cargo" do
     test "tells where it put the executable", %{dir: dir} do
       agent = script(dir, "agent", "echo built")
+      nif = library(dir, "built")
 
       tool(dir, "cargo", """
-      echo '{"reason":"compiler-artifact","executable":null,"fresh":true}'
-      echo '   Compiling linx_process' >&2
-      echo '{"reason":"compiler-artifact","executable":"#{agent}","fresh":false}'
-      echo '{"reason":"build-finished","success":true}'
-      echo '    Finished in no time' >&2
+      case $* in
+        *linx_nif*) #{announcing(nif)} ;;
+        *)
+          echo '{"reason":"compiler-artifact","executable":null,"fresh":true}'
+          echo '   Compiling linx_process' >&2
+          echo '{"reason":"compiler-artifact","executable":"#{agent}","fresh":false}'
+          echo '{"reason":"build-finished","success":true}'
+          echo '    Finished in no time' >&2
+      esac
       """)
 
       assert {output, 0} = compile(dir)
+      assert File.read!(installed_library(dir)) == "built"
       assert "   Compiling linx_process" in lines(output)
       refute output =~ "reason"
       refute output =~ "Finished"
@@ -129,20 +171,28 @@ defmodule Mix.Tasks.Compile.LinxTest do
     end
   end
 
-  test "mix clean removes the binary", %{dir: dir} do
-    {_, 0} = compile(dir, [{"LINX_AGENT", script(dir, "agent", "echo first")}])
-    tool(dir, "cargo", ~s(echo "$@" > cleaned))
+  test "mix clean removes the binary and the library", %{dir: dir} do
+    agent = script(dir, "agent", "echo first")
+    {_, 0} = compile(dir, [{"LINX_AGENT", agent}, {"LINX_NIF", library(dir, "first")}])
+    tool(dir, "cargo", ~s(echo "$@" >> cleaned))
     {_, 0} = mix(dir, "clean", [])
 
     refute File.exists?(binary(dir))
-    assert File.read!(Path.join(dir, "cleaned")) == "clean --release --package linx_process\n"
+    refute File.exists?(installed_library(dir))
+
+    assert File.read!(Path.join(dir, "cleaned")) == """
+           clean --profile release --package linx_process
+           clean --profile nif --package linx_nif
+           """
   end
 
   defp compile(dir, env \\ []), do: mix(dir, "compile", env)
 
   defp mix(dir, task, env) do
     # What would lead the inner Mix to files of the outer one.
-    outer = for name <- ~w(MIX_EXS MIX_BUILD_PATH MIX_BUILD_ROOT LINX_AGENT), do: {name, nil}
+    outer =
+      for name <- ~w(MIX_EXS MIX_BUILD_PATH MIX_BUILD_ROOT LINX_AGENT LINX_NIF), do: {name, nil}
+
     env = outer ++ [{"MIX_ENV", "dev"}, {"TOOLS", Path.join(dir, "tools")}] ++ env
     System.cmd("mix", [task], cd: dir, env: env, stderr_to_stdout: true)
   end
@@ -156,7 +206,20 @@ defmodule Mix.Tasks.Compile.LinxTest do
     path
   end
 
+  defp library(dir, content) do
+    path = Path.join(dir, "liblinx_nif.so")
+    File.write!(path, content)
+    path
+  end
+
+  # What cargo says of a library, and of a compiler plug-in, which is one, too.
+  defp announcing(library) do
+    ~s(echo '{"reason":"compiler-artifact","filenames":["/else/librustler_codegen.so"]}'; ) <>
+      ~s(echo '{"reason":"compiler-artifact","filenames":["#{library}"],"executable":null}')
+  end
+
   defp binary(dir), do: Path.join(dir, "priv/linx_process")
+  defp installed_library(dir), do: Path.join(dir, "priv/linx_nif.so")
   defp installed(dir), do: System.cmd(binary(dir), [])
   defp lines(output), do: String.split(output, "\n", trim: true)
 end

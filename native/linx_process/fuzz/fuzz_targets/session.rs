@@ -6,7 +6,9 @@ use libfuzzer_sys::fuzz_target;
 use linx_process::session::model::Model;
 use linx_process::session::{Death, Input, Policy, Usage};
 use linx_process::wire::frame::{Reader, TooBig};
-use linx_process::wire::{decode, Command, Inbound, Leftover, Reach, Source, Stage, Step};
+use linx_process::wire::{
+    decode, Command, Confinement, Inbound, Leftover, Reach, Reply, Setup, Source, Stage, Step,
+};
 
 fuzz_target!(|input: &[u8]| {
     let _ = run(&mut Unstructured::new(input));
@@ -14,7 +16,7 @@ fuzz_target!(|input: &[u8]| {
 
 fn run(u: &mut Unstructured) -> Result<()> {
     let [kill, sweep, causes, speaks, possible, auto_proceed, hosted, usage] = bits(u.arbitrary()?);
-    let until_eof: bool = u.arbitrary()?;
+    let [until_eof, beam_maps, ..] = bits(u.arbitrary()?);
     let leftover = |kill| {
         if kill {
             Leftover::Kill
@@ -30,6 +32,7 @@ fn run(u: &mut Unstructured) -> Result<()> {
         speaks,
         until_eof,
         auto_proceed,
+        beam_maps,
         hosted,
     });
     let mut reader = Reader::default();
@@ -75,7 +78,7 @@ fn bits(byte: u8) -> [bool; 8] {
 }
 
 fn input(u: &mut Unstructured) -> Result<Input> {
-    let failure = Stage::from_code(u.int_in_range(1..=43)?)
+    let failure = Stage::from_code(u.int_in_range(1..=80)?)
         .unwrap_or(Stage::Fork)
         .failed()(nix::errno::Errno::EPERM);
     Ok(match u.int_in_range(0..=20)? {
@@ -93,7 +96,7 @@ fn input(u: &mut Unstructured) -> Result<Input> {
         // In any order, but no pid is 0.
         12 => Input::Spawned(u.int_in_range(1..=i32::MAX)?),
         13 => Input::ChildReady(u.int_in_range(1..=i32::MAX)?),
-        14 => Input::StepDone,
+        14 => Input::StepDone(Reply::Ok),
         15 => Input::StepRefused(failure),
         16 => Input::Execed,
         17 => {
@@ -106,13 +109,14 @@ fn input(u: &mut Unstructured) -> Result<Input> {
         }
         18 => Input::Expired,
         19 => Input::Swept,
-        _ => match u.int_in_range(0..=6)? {
+        _ => match u.int_in_range(0..=7)? {
             0 => Input::Drained,
             1 => Input::OutputEnded,
             2 => Input::Stuck,
             3 => Input::Released,
             4 => Input::Congested,
             5 => Input::Used(Usage(u.arbitrary()?)),
+            6 => Input::Unmapped(u.int_in_range(1..=i32::MAX)?),
             _ => Input::Deaf,
         },
     })
@@ -123,11 +127,16 @@ fn command(u: &mut Unstructured) -> Result<Option<Command>> {
         u.choose(&[Reach::Process, Reach::Group, Reach::Tree])
             .copied()
     };
-    Ok(Some(match u.int_in_range(0..=13)? {
+    Ok(Some(match u.int_in_range(0..=14)? {
         0 => Command::Proceed,
         1 => Command::Abort,
-        2 => Command::Step(Step::CapSetAmbient(u.arbitrary()?)),
-        3 => Command::Step(Step::SeccompInstall(u.arbitrary()?)),
+        2 => Command::Step(Step::Now(Confinement::CapSetAmbient(u.arbitrary()?))),
+        3 => Command::Step(match u.int_in_range(0..=3)? {
+            0 => Step::Hold(Confinement::Seccomp(u.arbitrary()?)),
+            1 => Step::Hold(Confinement::Umask(u.arbitrary()?)),
+            2 => Step::Setup(Setup::Hostname(u.arbitrary()?)),
+            _ => Step::Setup(Setup::Loopback),
+        }),
         4 => Command::Signal(u.int_in_range(-1..=66)?, reach(u)?),
         5 => Command::Stop(u.arbitrary()?, u.int_in_range(-1..=66)?),
         6 => Command::PtyIn(u.arbitrary()?),
@@ -140,6 +149,7 @@ fn command(u: &mut Unstructured) -> Result<Option<Command>> {
         10 => Command::Stdin(u.arbitrary()?),
         11 => Command::CloseStdin,
         12 => Command::Credit(Source::Stdout, u.arbitrary()?),
+        13 => Command::Mapped,
         _ => return Ok(None),
     }))
 }

@@ -4,11 +4,12 @@
 //! directory and its process group, and have its descriptors and its user. Filters are installed in each alone,
 //! for the main process has to go on behind them.
 
-use super::steps::Filters;
+use super::held::Held;
 use super::{execute, Plan, ABANDONED};
+use crate::sys::clone::{self, Place};
 use crate::sys::exec::exit;
 use crate::sys::wait::{self, Death};
-use crate::sys::{clone, fds, process, signals, socket};
+use crate::sys::{fds, process, signals, socket};
 use crate::wire::{Failure, Stage};
 use std::convert::Infallible;
 use std::os::fd::RawFd;
@@ -19,17 +20,17 @@ const ENDING: [libc::c_int; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, lib
 
 /// Runs all programs but the last, if there are others, and returns when that is to be executed. A chain that has
 /// ended before ends the process.
-pub fn run(plan: &Plan, filters: &Filters) -> Result<(), Failure> {
+pub fn run(plan: &Plan, held: &Held) -> Result<(), Failure> {
     let last = plan.program.last();
     if last == 0 {
         return Ok(());
     }
     // None of them shall get hold of a process that has the agent's memory (ptrace(2)). Exec makes it an ordinary
     // one again.
-    process::forbid_tracing().map_err(Stage::Fork.failed())?;
+    process::set_dumpable(false).map_err(Stage::Fork.failed())?;
     plan.report.set_chained(true);
     for number in 0..last {
-        match run_one(plan, filters, number)? {
+        match run_one(plan, held, number)? {
             Death::Exited(0) => {}
             Death::Exited(code) => {
                 exit(code);
@@ -63,23 +64,23 @@ fn heed_signals(plan: &Plan) {
 
 struct Member<'a> {
     plan: &'a Plan,
-    filters: &'a Filters,
+    held: &'a Held<'a>,
     number: usize,
     /// Its end of a socket pair, and ours.
     gate: RawFd,
     ours: RawFd,
 }
 
-fn run_one(plan: &Plan, filters: &Filters, number: usize) -> Result<Death, Failure> {
+fn run_one(plan: &Plan, held: &Held, number: usize) -> Result<Death, Failure> {
     let (ours, gate) = socket::pair().map_err(Stage::SocketPair.failed())?;
     let member = Member {
         plan,
-        filters,
+        held,
         number,
         gate,
         ours,
     };
-    let pid = clone::apart(0, None, &AtomicI32::new(0), begin, &member);
+    let pid = clone::apart(Place::default(), None, &AtomicI32::new(0), begin, &member);
     fds::close_one(gate);
     let pid = pid.map_err(Stage::Fork.failed())?;
     // It waits, so what has come by now was meant for the one before, or for the chain, and what comes later comes
@@ -105,5 +106,5 @@ fn begin(member: &Member) -> Infallible {
     if bound.is_err() || socket::receive(member.gate, &mut [0], 0) != Ok(1) {
         exit(ABANDONED);
     }
-    execute(member.plan, member.filters, member.number)
+    execute(member.plan, member.held, member.number)
 }

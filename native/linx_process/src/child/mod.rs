@@ -9,23 +9,24 @@
 
 mod chain;
 mod files;
+pub mod held;
 pub mod order;
 pub mod page;
-mod steps;
 
-use crate::confine::seccomp;
+use crate::confine::{self, Mounts};
 use crate::sys::exec::{exit, Program};
 use crate::sys::process::{self, Limit};
-use crate::sys::{fds, signals, socket, tty};
-use crate::wire::{Credentials, Directive, Failure, Stage, Stdio};
+use crate::sys::{capabilities, fds, signals, socket, tty};
+use crate::wire::step::Kind;
+use crate::wire::{Credentials, Directive, Failure, Setup, Stage, Stdio, Step};
 pub use files::Staged;
+use held::Held;
 use nix::errno::Errno;
 use order::{Order, Word};
 use page::{Bell, Report};
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::os::fd::RawFd;
-use steps::Filters;
 
 /// Everything the child needs, made ready before clone.
 pub struct Plan {
@@ -39,6 +40,12 @@ pub struct Plan {
     pub files: Vec<Staged>,
     pub no_new_privs: bool,
     pub credentials: Credentials,
+    pub mapping: Mapping,
+    /// Whether it is born in a mount namespace of its own.
+    pub has_own_mounts: bool,
+    pub setup: Vec<Setup>,
+    /// What [`held::encode`] has made of the confinements.
+    pub confine: Vec<u8>,
     /// Whether the child is to be killed when its parent dies.
     pub dies_with_parent: bool,
     /// `RLIMIT_NOFILE` as the workload is to have it, if the agent has another.
@@ -48,6 +55,17 @@ pub struct Plan {
     pub report: Report,
 }
 
+/// How the ids of the child's user namespace come to be mapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mapping {
+    /// By the host, at the checkpoint, if at all.
+    Foreign,
+    /// By the agent, which the child has to ask.
+    Wanted,
+    /// They are mapped.
+    Done,
+}
+
 /// Exit codes of a child that never executed anything; nobody but a debugger sees them.
 const ABANDONED: i32 = 102;
 const FAILED: i32 = 127;
@@ -55,7 +73,7 @@ const FAILED: i32 = 127;
 /// Parks at the checkpoint, does as it is told, executes the program.
 pub fn run(plan: &Plan) -> Infallible {
     match prepare(plan).and_then(|()| checkpoint(plan)) {
-        Ok(Some(filters)) => go_on(plan, &filters),
+        Ok(Some(held)) => go_on(plan, &held),
         // The agent has closed the channel: this session is abandoned.
         Ok(None) => exit(ABANDONED),
         Err(failure) => fail(plan, failure),
@@ -85,16 +103,20 @@ fn prepare(plan: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The checkpoint. Returns the filters to install before exec, or nothing when abandoned.
-fn checkpoint(plan: &Plan) -> Result<Option<Filters>, Failure> {
+/// The checkpoint. Returns what is to be done before exec, or nothing when abandoned.
+fn checkpoint(plan: &Plan) -> Result<Option<Held<'_>>, Failure> {
     let pid = process::id();
     let Some(channel) = plan.channel else {
         plan.report.pass(pid);
-        return Ok(Some(Filters::none()));
+        return Ok(Some(Held::given(&plan.confine)));
     };
     let at_checkpoint = || Stage::Checkpoint.failed();
-    let (buffer, mut filters) = Filters::with_buffer(order::MAX).map_err(at_checkpoint())?;
-    let mut word = Word::Ready(pid);
+    let (buffer, mut held) = Held::with_buffer(&plan.confine).map_err(at_checkpoint())?;
+    let mut mounts = Mounts::new(plan.has_own_mounts);
+    let mut word = match plan.mapping {
+        Mapping::Wanted => Word::Unmapped,
+        Mapping::Done | Mapping::Foreign => set_up(plan, &mut mounts, &mut held, pid)?,
+    };
     loop {
         match socket::send(channel, &word.encode()) {
             Ok(()) => {}
@@ -107,52 +129,94 @@ fn checkpoint(plan: &Plan) -> Result<Option<Filters>, Failure> {
             Ok(length) => length,
             Err(errno) => return Err(at_checkpoint()(errno)),
         };
-        match Order::decode(&buffer[..length]) {
-            Some(Order::Proceed) => return Ok(Some(filters)),
-            Some(Order::Step(step)) => steps::perform(step, &mut filters, plan.report)?,
+        word = match Order::decode(&buffer[..length]) {
+            Some(Order::Proceed) => return Ok(Some(held)),
+            Some(Order::Mapped) => set_up(plan, &mut mounts, &mut held, pid)?,
+            Some(Order::Step(step)) => {
+                perform(plan, step, &mut mounts, &mut held)?;
+                Word::Done
+            }
             None => return Err(at_checkpoint()(Errno::EPROTO)),
-        }
-        word = Word::Done;
+        };
     }
 }
 
-fn go_on(plan: &Plan, filters: &Filters) -> Infallible {
-    match configure(plan).and_then(|()| chain::run(plan, filters)) {
-        Ok(()) => execute(plan, filters, plan.program.last()),
+/// The place of the program, as far as the request says it; then the child is ready.
+fn set_up(
+    plan: &Plan,
+    mounts: &mut Mounts,
+    held: &mut Held,
+    pid: libc::pid_t,
+) -> Result<Word, Failure> {
+    let mut set_up = |in_proc: bool| {
+        let mut setup = plan.setup.iter();
+        setup.try_for_each(|setup| match setup.is_written_to_proc() == in_proc {
+            true => confine::set_up(mounts, setup),
+            false => Ok(()),
+        })
+    };
+    set_up(true)?;
+    if plan.mapping != Mapping::Foreign {
+        held.write_to_proc()?;
+        become_mapped(plan)?;
+    }
+    set_up(false)?;
+    Ok(Word::Ready(pid))
+}
+
+fn perform(
+    plan: &Plan,
+    step: Step<&[u8]>,
+    mounts: &mut Mounts,
+    held: &mut Held,
+) -> Result<(), Failure> {
+    match &step {
+        Step::Setup(setup) => confine::set_up(mounts, setup),
+        Step::Now(confinement) => confine::confine(confinement),
+        Step::Hold(confinement) => {
+            held.add(confinement).map_err(|errno| step.failed(errno))?;
+            held.rehearse(step.stage(), plan.report, &|| become_user(plan))
+        }
+    }
+}
+
+fn go_on(plan: &Plan, held: &Held) -> Infallible {
+    match configure(plan, held).and_then(|()| chain::run(plan, held)) {
+        Ok(()) => execute(plan, held, plan.program.last()),
         Err(failure) => fail(plan, failure),
     }
 }
 
 /// Executes the program of this number.
-fn execute(plan: &Plan, filters: &Filters, number: usize) -> Infallible {
-    match let_go(filters) {
+fn execute(plan: &Plan, held: &Held, number: usize) -> Infallible {
+    match let_go(held) {
         // Nothing may come between the last filter and this: it may deny everything else.
         Ok(()) => fail(plan, Stage::Execve.failed()(plan.program.execute(number))),
         Err(failure) => fail(plan, failure),
     }
 }
 
-fn let_go(filters: &Filters) -> Result<(), Failure> {
+fn let_go(held: &Held) -> Result<(), Failure> {
     signals::unblock_all().map_err(Stage::SignalMask.failed())?;
-    filters
-        .iter()
-        .try_for_each(seccomp::install)
-        .map_err(Stage::SeccompInstall.failed())
+    held.carry_out(&Kind::LAST)
 }
 
-fn configure(plan: &Plan) -> Result<(), Failure> {
+fn configure(plan: &Plan, held: &Held) -> Result<(), Failure> {
     // As the agent, which may open more; all that follows is done as the workload's user.
     stdio(plan).map_err(Stage::Stdio.failed())?;
+    if let Some(limit) = plan.open_files {
+        process::limit_open_files(limit).map_err(Stage::Limits.failed())?;
+    }
+    held.carry_out(&Kind::BEFORE_CREDENTIALS)?;
+    own_terminals(plan);
     become_user(plan)?;
+    held.carry_out(&Kind::AS_THE_USER)?;
     if let Some(cwd) = &plan.cwd {
         process::change_directory(cwd).map_err(Stage::Chdir.failed())?;
     }
     let mut files = plan.files.iter();
     let written = files.try_for_each(Staged::write);
     written.map_err(Stage::StageFile.failed())?;
-    if let Some(limit) = plan.open_files {
-        process::limit_open_files(limit).map_err(Stage::Limits.failed())?;
-    }
     if plan.dies_with_parent {
         // After everything that changes credentials, which clears it.
         process::die_with_parent().map_err(Stage::DeathSignal.failed())?;
@@ -165,18 +229,40 @@ fn configure(plan: &Plan) -> Result<(), Failure> {
             }
         }
     }
-    Ok(())
+    held.carry_out(&Kind::BEFORE_EXEC)
+}
+
+/// As login(1) does with a terminal: the user could not open its own otherwise (/dev/stderr). If one is not to be had,
+/// it is not.
+fn own_terminals(plan: &Plan) {
+    if let Some(uid) = plan.credentials.uid {
+        for fd in plan.standard.iter().flatten() {
+            let _ = fds::give(*fd, uid);
+        }
+    }
+}
+
+/// In a user namespace that has just been mapped: the workload's user, with all the rights there that its place
+/// takes to set up.
+fn become_mapped(plan: &Plan) -> Result<(), Failure> {
+    const KEEP_CAPABILITIES: u32 = libc::SECBIT_NO_SETUID_FIXUP as u32;
+    let stage = || Stage::SetUid.failed();
+    let bits = capabilities::securebits().map_err(stage())?;
+    capabilities::set_securebits(bits | KEEP_CAPABILITIES).map_err(stage())?;
+    change_credentials(&plan.credentials)?;
+    capabilities::set_securebits(bits).map_err(stage())
 }
 
 fn become_user(plan: &Plan) -> Result<(), Failure> {
-    let Credentials { uid, gid, groups } = &plan.credentials;
-    if let Some(uid) = uid {
-        // As login(1) does with a terminal: it could not open its own otherwise (/dev/stderr). If one is not to be had,
-        // it is not.
-        for fd in plan.standard.iter().flatten() {
-            let _ = fds::give(*fd, *uid);
-        }
+    match plan.mapping {
+        Mapping::Foreign => change_credentials(&plan.credentials),
+        // It is that user already.
+        Mapping::Wanted | Mapping::Done => Ok(()),
     }
+}
+
+fn change_credentials(credentials: &Credentials) -> Result<(), Failure> {
+    let Credentials { uid, gid, groups } = credentials;
     // The user last: with it goes the right to do any of this.
     if let Some(groups) = groups {
         process::set_groups(groups).map_err(Stage::SetGroups.failed())?;

@@ -1,13 +1,16 @@
 //! What the agent and a parked child say to each other, one message each on a
-//! `SOCK_SEQPACKET` socket. Both ends are the same binary, so plain bytes do.
+//! `SOCK_SEQPACKET` socket. Both ends are the same binary, so there is no version to agree on.
 
 use crate::wire::Step;
+use serde::{Deserialize, Serialize};
 
 /// The agent to the child.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Order<'a> {
-    Step(Step<&'a [u8]>),
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order<B = Vec<u8>> {
+    Step(Step<B>),
     Proceed,
+    /// Its user and group ids are mapped.
+    Mapped,
 }
 
 /// The child to the agent.
@@ -17,70 +20,47 @@ pub enum Word {
     Ready(libc::pid_t),
     /// The step has been carried out.
     Done,
+    /// It is there, in a user namespace where its ids are to be mapped.
+    Unmapped,
 }
 
-/// The longest message: the longest seccomp program behind its tag.
-pub const MAX: usize = 1 + 4096 * 8;
+/// The longest message: the longest seccomp program, and more than the largest of anything else.
+pub const MAX: usize = 64 << 10;
 
-/// No step has more numbers than this.
-const NUMBERS: usize = 3;
-
-impl<'a> Order<'a> {
+impl Order {
     pub fn encode(&self) -> Vec<u8> {
-        let (tag, numbers): (u8, &[u64]) = match self {
-            Order::Proceed => (b'P', &[]),
-            Order::Step(Step::CapDropBounding(mask)) => (b'B', &[*mask]),
-            Order::Step(Step::CapSetThread {
-                effective,
-                permitted,
-                inheritable,
-            }) => (b'T', &[*effective, *permitted, *inheritable]),
-            Order::Step(Step::CapSetAmbient(mask)) => (b'A', &[*mask]),
-            Order::Step(Step::SeccompInstall(program)) => {
-                return [b"S", *program].concat();
-            }
-        };
-        let numbers = numbers.iter().flat_map(|number| number.to_ne_bytes());
-        std::iter::once(tag).chain(numbers).collect()
+        // Into memory, and of plain data: nothing can fail.
+        postcard::to_allocvec(self).unwrap_or_default()
     }
+}
 
+impl<'a> Order<&'a [u8]> {
     /// Without allocating: the child does this.
     pub fn decode(message: &'a [u8]) -> Option<Self> {
-        let (tag, body) = message.split_first()?;
-        if *tag == b'S' {
-            return Some(Order::Step(Step::SeccompInstall(body)));
-        }
-        let mut numbers = [0; NUMBERS];
-        for (number, bytes) in numbers.iter_mut().zip(body.chunks(8)) {
-            *number = u64::from_ne_bytes(bytes.try_into().ok()?);
-        }
-        let [first, second, third] = numbers;
-        match (tag, body.len()) {
-            (b'P', 0) => Some(Order::Proceed),
-            (b'B', 8) => Some(Order::Step(Step::CapDropBounding(first))),
-            (b'T', 24) => Some(Order::Step(Step::CapSetThread {
-                effective: first,
-                permitted: second,
-                inheritable: third,
-            })),
-            (b'A', 8) => Some(Order::Step(Step::CapSetAmbient(first))),
+        match postcard::take_from_bytes(message) {
+            Ok((order, [])) => Some(order),
             _ => None,
         }
     }
 }
 
+/// In place of a pid: no process sees itself as 0, or less.
+const DONE: libc::pid_t = 0;
+const UNMAPPED: libc::pid_t = -1;
+
 impl Word {
-    /// "Done" is a zero: no process sees itself as pid 0.
     pub fn encode(self) -> [u8; 4] {
         match self {
             Word::Ready(pid) => pid.to_ne_bytes(),
-            Word::Done => [0; 4],
+            Word::Done => DONE.to_ne_bytes(),
+            Word::Unmapped => UNMAPPED.to_ne_bytes(),
         }
     }
 
     pub fn decode(message: &[u8]) -> Option<Self> {
-        match i32::from_ne_bytes(message.try_into().ok()?) {
-            0 => Some(Word::Done),
+        match libc::pid_t::from_ne_bytes(message.try_into().ok()?) {
+            DONE => Some(Word::Done),
+            UNMAPPED => Some(Word::Unmapped),
             pid => Some(Word::Ready(pid)),
         }
     }
@@ -89,35 +69,45 @@ impl Word {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::{Confinement, Setup};
 
     #[test]
     fn orders_survive_the_way() {
-        let orders = [
+        let program = vec![7; 4096 * 8];
+        for order in [
             Order::Proceed,
-            Order::Step(Step::CapDropBounding(u64::MAX)),
-            Order::Step(Step::CapSetThread {
-                effective: 1,
-                permitted: 2,
-                inheritable: 1 << 40,
-            }),
-            Order::Step(Step::CapSetAmbient(0)),
-            Order::Step(Step::SeccompInstall(&[7; MAX - 1])),
-        ];
-        for order in orders {
+            Order::Mapped,
+            Order::Step(Step::Setup(Setup::Hostname(b"box".to_vec()))),
+            Order::Step(Step::Now(Confinement::CapSetThread {
+                effective: u64::MAX,
+                permitted: 1,
+                inheritable: 0,
+            })),
+            Order::Step(Step::Hold(Confinement::Seccomp(program))),
+        ] {
             let message = order.encode();
-            assert!(message.len() <= MAX);
-            assert_eq!(Order::decode(&message), Some(order));
+            assert!(!message.is_empty() && message.len() <= MAX);
+            let read = Order::decode(&message).unwrap();
+            // The same bytes once more are the same order.
+            assert_eq!(postcard::to_allocvec(&read).unwrap(), message);
+            assert_eq!(Order::decode(&message[..message.len() - 1]), None);
+            assert_eq!(Order::decode(&[&message[..], &[0]].concat()), None);
         }
-        assert_eq!(Order::decode(b""), None);
-        assert_eq!(Order::decode(b"B1234567"), None);
-        assert_eq!(Order::decode(b"P12345678"), None);
+        assert_eq!(Order::decode(&[]), None);
+        assert_eq!(Order::decode(&[250]), None);
     }
 
     #[test]
     fn words_survive_the_way() {
-        for word in [Word::Ready(1), Word::Ready(i32::MAX), Word::Done] {
+        for word in [
+            Word::Ready(1),
+            Word::Ready(99_999),
+            Word::Done,
+            Word::Unmapped,
+        ] {
             assert_eq!(Word::decode(&word.encode()), Some(word));
         }
-        assert_eq!(Word::decode(b""), None);
+        assert_eq!(Word::decode(&[]), None);
+        assert_eq!(Word::decode(&[1, 2, 3]), None);
     }
 }

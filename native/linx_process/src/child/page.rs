@@ -43,6 +43,8 @@ const VERDICT: usize = 9;
 const USAGE: usize = 10;
 const CHAINED: usize = 28;
 const ENDED_BY: usize = 29;
+/// Where a verdict is about, if it is not a good one.
+const VERDICT_STAGE: usize = 30;
 
 /// In `GONE`: how it ended, with what in `NUMBER`.
 const EXITED: i32 = 1;
@@ -161,9 +163,19 @@ impl Report {
         }))
     }
 
-    /// Where a filter's rehearsal leaves what came of it.
-    pub fn verdict_cell(self) -> &'static AtomicI32 {
-        &self.0[VERDICT]
+    /// A rehearsal leaves what came of it.
+    pub fn judge(self, verdict: Result<(), Failure>) {
+        let (errno, stage) = verdict.map_or_else(|f| (f.errno as i32, f.stage.code()), |()| (0, 0));
+        self.set(VERDICT_STAGE, stage);
+        self.set(VERDICT, errno);
+    }
+
+    /// What came of the last rehearsal.
+    pub fn verdict(self) -> Result<(), Failure> {
+        match Stage::from_code(self.get(VERDICT_STAGE)) {
+            Some(stage) => Err(stage.failed()(Errno::from_raw(self.get(VERDICT)))),
+            None => Ok(()),
+        }
     }
 
     /// The main process has left others.
@@ -216,6 +228,12 @@ mod tests {
             assert_eq!(report.usage(), usage);
             assert_eq!((report.has_execed(), report.death()), (true, Some(death)));
         }
+        assert_eq!(report.verdict(), Ok(()));
+        let refused = Err(Stage::SeccompInstall.failed()(Errno::EINVAL));
+        report.judge(refused);
+        assert_eq!(report.verdict(), refused);
+        report.judge(Ok(()));
+        assert_eq!(report.verdict(), Ok(()));
         report.end_by(2);
         report.bury(Death::Exited(130), usage);
         assert_eq!(report.death(), Some(Death::Signaled(2)));

@@ -3,7 +3,7 @@
 use crate::sys::capabilities;
 use nix::errno::Errno;
 
-pub use capabilities::set_thread;
+pub use capabilities::{set_securebits, set_thread};
 
 /// Takes every capability in `mask` out of the bounding set, the first refusal ending it.
 pub fn drop_bounding(mask: u64) -> Result<(), Errno> {

@@ -1,14 +1,10 @@
 //! seccomp filters. A filter is installed as the last thing before exec, so
-//! that it need not allow what comes before; whether the kernel takes it is
-//! found out when it is handed over, in a process that is thrown away.
+//! that it need not allow what comes before.
 
-use crate::sys::exec::exit;
-use crate::sys::{clone, process, seccomp, wait};
+use crate::sys::process;
+use crate::sys::seccomp::{self, INSTRUCTION};
+use crate::wire::{Failure, Stage};
 use nix::errno::Errno;
-use std::convert::Infallible;
-use std::sync::atomic::{AtomicI32, Ordering};
-
-pub use seccomp::{install, INSTRUCTION};
 
 /// The longest program the kernel takes (`BPF_MAXINSNS`).
 pub const MAX_INSTRUCTIONS: usize = 4096;
@@ -30,36 +26,12 @@ pub fn check_length(program: &[u8]) -> Result<(), Errno> {
     }
 }
 
-/// Installs `program` in a process that is thrown away, and that leaves what came of it in `verdict`, memory
-/// shared with it. It is a copy: before Linux 5.16 the core dump of one that the filter kills
-/// would take along whoever shares its memory (kernel commit 0258b5fd7c71).
-///
-/// Errors as [`install`], and as `clone` when there can be no such process.
-pub fn rehearse(program: &[u8], verdict: &'static AtomicI32) -> Result<(), Errno> {
-    // One that dies first has not been allowed to say anything else.
-    verdict.store(Errno::EPERM as i32, Ordering::SeqCst);
-    let rehearsal = Rehearsal { program, verdict };
-    let pid = clone::suspended(0, false, &AtomicI32::new(0), Rehearsal::run, &rehearsal)?;
-    wait::await_pid(pid);
-    match verdict.load(Ordering::SeqCst) {
-        0 => Ok(()),
-        errno => Err(Errno::from_raw(errno)),
-    }
-}
-
-struct Rehearsal<'a> {
-    program: &'a [u8],
-    verdict: &'static AtomicI32,
-}
-
-impl Rehearsal<'_> {
-    fn run(&self) -> Infallible {
-        // The filter may kill the exit, too: no core dump for that.
-        let _ = process::dump_no_core();
-        let errno = install(self.program).map_or_else(|errno| errno as i32, |()| 0);
-        self.verdict.store(errno, Ordering::SeqCst);
-        exit(0)
-    }
+/// Installs `program`, behind `no_new_privs`: without that the kernel takes filters from CAP_SYS_ADMIN only.
+pub fn install(program: &[u8]) -> Result<(), Failure> {
+    process::set_no_new_privs().map_err(Stage::SeccompNoNewPrivs.failed())?;
+    check_length(program)
+        .and_then(|()| seccomp::install(program))
+        .map_err(Stage::SeccompInstall.failed())
 }
 
 #[cfg(test)]

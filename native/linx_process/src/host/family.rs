@@ -5,7 +5,7 @@ use super::poller::{Part, Token};
 use super::world::World;
 use crate::child::order::{Order, Word};
 use crate::child::page::{Page, Report};
-use crate::launch::{Launched, Launching, LASTING};
+use crate::launch::{maps, Launched, Launching, LASTING};
 use crate::reap::tree;
 use crate::session::{exit_code, Input};
 use crate::subreaper::Job;
@@ -13,7 +13,7 @@ use crate::sys::clone::{Child, Lent};
 use crate::sys::process::with_every_descriptor;
 use crate::sys::wait::{self, Death};
 use crate::sys::{fds, pidfd, signals};
-use crate::wire::{Failure, Id, Reach, Stage};
+use crate::wire::{Failure, Id, Maps, Reach, Reply, Stage, Step};
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::{recv, send, MsgFlags};
@@ -36,6 +36,11 @@ pub struct Family {
     elsewhere: bool,
     /// The main process's pid in its own PID namespace, once it is at the checkpoint.
     child_pid: libc::pid_t,
+    maps: Option<Maps>,
+    /// Whether the subreaper is an init that is to stay with its workload when we go.
+    stays: bool,
+    /// What is answered when the child has done its step.
+    answer: Reply,
     born: bool,
     execed: bool,
     gone: bool,
@@ -62,11 +67,14 @@ impl Family {
             main: None,
             channel: launched.channel,
             passed: launched.passed,
+            stays: launched.job.is_init && launched.job.dies_with.is_none(),
             job: Some(launched.job),
             report: launched.page.report(),
             page: Some(launched.page),
             elsewhere: launched.elsewhere,
             child_pid: 0,
+            maps: launched.maps,
+            answer: Reply::Ok,
             born: false,
             execed: false,
             gone: false,
@@ -194,11 +202,35 @@ impl Family {
                 Err(Errno::EINTR) => {}
                 Ok(length) if length > 0 => match Word::decode(&buffer[..length]) {
                     Some(Word::Ready(pid)) => self.parked(pid, inputs),
-                    Some(Word::Done) => inputs.push(Input::StepDone),
+                    Some(Word::Done) => inputs.push(Input::StepDone(self.answer.clone())),
+                    Some(Word::Unmapped) => self.map(inputs),
                     None => {}
                 },
                 // It has executed its program, or ended: the subreaper knows.
                 Ok(_) | Err(_) => self.close_channel(world),
+            }
+        }
+    }
+
+    /// Has the maps written of the user namespace that the main process is in, and so is its init, if it has one. If
+    /// the kernel refuses, the main process is not to go on.
+    fn map(&mut self, inputs: &mut Vec<Input>) {
+        let Some(maps) = &self.maps else { return };
+        let pid = if self.elsewhere {
+            self.root()
+        } else {
+            self.report.main()
+        };
+        // Without one it has died.
+        let Some(pid) = pid else { return };
+        if maps.by_beam {
+            return inputs.push(Input::Unmapped(pid));
+        }
+        match maps::write(maps, pid, || self.report.death().is_some()) {
+            Ok(()) => self.tell(&Order::Mapped),
+            Err(failure) => {
+                self.report.fail(failure);
+                self.kill_main();
             }
         }
     }
@@ -283,17 +315,19 @@ impl Family {
         self.look(inputs, world);
         self.forget(Part::Subreaper, &child.pidfd, world);
         world.children.pids.remove(&child.pid);
+        let end = match (self.gone, self.report.main()) {
+            (true, _) => End::Done,
+            (false, None) => self.unborn(),
+            (false, Some(_)) => End::Killed,
+        };
         if self.gone || self.report.main().is_none() {
             self.released(world);
+            // The last look at it: it may be another session's next, or empty.
             if let Some(page) = self.page.take() {
                 world.means.blocks.give_back(page.into_block());
             }
         }
-        Some(match (self.gone, self.report.main()) {
-            (true, _) => End::Done,
-            (false, None) => self.unborn(),
-            (false, Some(_)) => End::Killed,
-        })
+        Some(end)
     }
 
     /// The main process of a subreaper that has been killed dies, and with it what is below it. Others that the
@@ -325,6 +359,12 @@ impl Family {
         if let Some(channel) = &self.channel {
             let _ = send(channel.as_raw_fd(), &order.encode(), MsgFlags::MSG_NOSIGNAL);
         }
+    }
+
+    /// Whose `answer` is told when it is done.
+    pub fn tell_step(&mut self, step: Step, answer: Reply) {
+        self.answer = answer;
+        self.tell(&Order::Step(step));
     }
 
     /// `ESRCH` when the main process has ended.
@@ -381,7 +421,11 @@ impl Family {
 
     /// SIGKILL to the main process, or to what would make it.
     pub fn kill_main(&self) {
-        match self.main.as_ref().or(self.intermediate.as_ref()) {
+        // One that asks for maps is an init wherever the main process has another number.
+        let asking = self.subreaper.as_ref();
+        let init = asking.filter(|_| self.elsewhere && self.maps.is_some());
+        let main = self.main.as_ref().or(self.intermediate.as_ref());
+        match main.or(init) {
             Some(main) => drop(pidfd::send_signal(main.pidfd.as_fd(), libc::SIGKILL)),
             // There was no descriptor for it.
             None => with_every_descriptor(|| self.signal_tree(libc::SIGKILL)),
@@ -436,9 +480,10 @@ impl Family {
         }
         if let Some(subreaper) = self.subreaper.take() {
             self.forget(Part::Subreaper, &subreaper.pidfd, world);
-            // With it goes what holds the leftovers, where they may stay. One that has made no main process shall
+            // With it goes what holds the leftovers, where they may stay, and an init's workload. One that has made no main process shall
             // not do so later.
-            if self.elsewhere || self.report.main().is_none() {
+            let stays = self.stays && !self.gone;
+            if self.elsewhere && !stays || self.report.main().is_none() {
                 let _ = pidfd::send_signal(subreaper.pidfd.as_fd(), libc::SIGKILL);
             }
             world.leave(subreaper, self.page.take().filter(|_| self.gone));

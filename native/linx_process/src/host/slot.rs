@@ -7,15 +7,16 @@ use super::pipes::Pipes;
 use super::poller::{Part, Token};
 use super::terminal::Terminal;
 use super::world::World;
-use crate::child::order::Order;
-use crate::confine::seccomp;
+use crate::child::order::{self, Order};
+use crate::confine::{landlock, seccomp};
 use crate::launch::launch;
 use crate::reap::sweep::{Progress, Sweep, PATIENCE};
 use crate::reap::tree::Root;
 use crate::session::{exit_code, valid_signal, Effect, Input, Policy, Session};
 use crate::sys::process::with_every_descriptor;
 use crate::wire::{
-    Directive, Id, OutputEnd, Reach, Reply, Request, Source, Stage, Stdio, Step, Where,
+    Confinement, Directive, Failure, Id, OutputEnd, Reach, Reply, Request, Source, Stage, Stdio,
+    Step, Where,
 };
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
@@ -72,6 +73,7 @@ impl Slot {
             until_eof: request.output == OutputEnd::Eof,
             usage: request.usage,
             auto_proceed: request.auto_proceed,
+            beam_maps: request.maps.as_ref().is_some_and(|maps| maps.by_beam),
             hosted,
         };
         Slot {
@@ -101,7 +103,9 @@ impl Slot {
             return;
         }
         let (credit, stdio_speaks) = (request.credit, speaks(&request.stdio));
-        let released = self.session.is_released() && matches!(request.place, Where::Fresh(_));
+        let released = self.session.is_released()
+            && matches!(request.place, Where::Fresh(_))
+            && !request.stops();
         let mut launched = match launch(request, self.id, !released, world.means) {
             Ok(launched) => launched,
             Err((failure, code)) => return self.feed(Input::LaunchFailed(failure, code), world),
@@ -338,7 +342,8 @@ impl Slot {
     fn carry_out(&mut self, effect: Effect, world: &mut World) -> Option<Input> {
         match effect {
             Effect::Emit(event) => world.say(&event),
-            Effect::Step(step) => return self.tell_step(&step),
+            Effect::Step(step) => return self.tell_step(step),
+            Effect::GoOn => self.tell(&Order::Mapped),
             Effect::Proceed => self.tell(&Order::Proceed),
             Effect::Kill => {
                 if let Some(family) = &self.family {
@@ -472,14 +477,16 @@ impl Slot {
         }
     }
 
-    fn tell_step(&self, step: &Step) -> Option<Input> {
-        if let Step::SeccompInstall(program) = step {
-            if let Err(errno) = seccomp::check_length(program) {
-                return Some(Input::StepRefused(Stage::SeccompInstall.failed()(errno)));
+    fn tell_step(&mut self, step: Step) -> Option<Input> {
+        match answer(&step) {
+            Ok(answer) => {
+                if let Some(family) = &mut self.family {
+                    family.tell_step(step, answer);
+                }
+                None
             }
+            Err(failure) => Some(Input::StepRefused(failure)),
         }
-        self.tell(&Order::Step(step.borrowed()));
-        None
     }
 
     fn signal(&mut self, signal: libc::c_int, reach: Reach) -> Result<(), Errno> {
@@ -508,4 +515,20 @@ impl Slot {
         self.sweep = None;
         self.exit_code = Some(code);
     }
+}
+
+/// What is to be answered to a step once it is done, if the child is to be told of it at all.
+fn answer(step: &Step) -> Result<Reply, Failure> {
+    let refused = |errno| step.failed(errno);
+    if let Step::Hold(Confinement::Seccomp(program)) = step {
+        seccomp::check_length(program).map_err(refused)?;
+    }
+    if step.bytes() > order::MAX / 2 {
+        return Err(refused(Errno::E2BIG));
+    }
+    if let Step::Hold(Confinement::Landlock(wanted)) = step {
+        let enforced = landlock::enforced(wanted).map_err(Stage::LandlockAbi.failed());
+        return enforced.map(|(abi, rights)| Reply::Landlock(abi, rights));
+    }
+    Ok(Reply::Ok)
 }

@@ -2,24 +2,28 @@
 //! parent, and then cloned.
 
 mod enter;
+pub mod maps;
 
 use crate::child::page::{Bell, Page};
-use crate::child::{Plan, Staged};
+use crate::child::{held, Mapping, Plan, Staged};
 use crate::host::pipes::Ends;
 use crate::session::exit_code;
 use crate::stdio::pipe;
 use crate::stdio::pty::Pty;
 use crate::subreaper::{self, Job};
 use crate::sys::block::{Blocks, PrivateStack};
-use crate::sys::clone::{self, Child, Lent};
+use crate::sys::clone::{self, Child, Lent, Place};
 use crate::sys::exec::Program;
 use crate::sys::fds;
 use crate::sys::process::Limit;
 use crate::wire::{
-    Credentials, Directive, Failure, Id, Leftover, Namespace, Request, Stage, Stdio, Where,
+    Credentials, Directive, Failure, Id, Leftover, Maps, Namespace, Request, Stage, Stdio, Where,
 };
+use nix::errno::Errno;
 use nix::fcntl::{fcntl, FcntlArg, OFlag};
 use nix::sys::socket::{socketpair, AddressFamily, SockFlag, SockType};
+use nix::sys::stat::Mode;
+use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 /// The descriptors that last, one or more for each session, are at or above this number; below it are those that
@@ -65,6 +69,8 @@ pub struct Launched {
     pub passed: Vec<OwnedFd>,
     pub pty: Option<Pty>,
     pub pipes: Ends,
+    /// What the main process waits for, if its ids are to be mapped.
+    pub maps: Option<Maps>,
     /// Whether the subreaper is in another PID namespace, in which the main process has another number.
     pub elsewhere: bool,
 }
@@ -94,6 +100,7 @@ pub fn launch(
         .map_err(Stage::SharedPage.failed())
         .map_err(own_means)?;
     let page = Page::new(block);
+    let maps = request.maps.clone();
     let result = launch_with(request, id, parks, means, &page);
     match result {
         Ok((stage, job, ends, elsewhere)) => Ok(Launched {
@@ -104,6 +111,7 @@ pub fn launch(
             passed: ends.passed,
             pty: ends.pty,
             pipes: ends.pipes,
+            maps,
             elsewhere,
         }),
         Err(refusal) => {
@@ -165,6 +173,14 @@ fn launch_with(
             }
         }
     }
+    if let (Some(maps), Some(uid)) = (&request.maps, request.credentials.uid) {
+        // In there it is not for the workload to make them its own.
+        if let Some(owner) = maps::outside(&maps.uid, uid) {
+            for fd in standard.iter().flatten() {
+                let _ = fds::give(*fd, owner);
+            }
+        }
+    }
     let entering = matches!(request.place, Where::Of { .. });
     let channel = if parks || entering {
         let (ours, childs) = message_channel().map_err(own_means)?;
@@ -173,7 +189,23 @@ fn launch_with(
     } else {
         None
     };
-    let inherits_orphans = request.inherits_orphans();
+    let cgroup = request
+        .cgroup
+        .as_deref()
+        .map(open_directory)
+        .transpose()
+        .map_err(Stage::Cgroup.failed())
+        .map_err(|failure| (failure, exit_code::CLONE))?
+        .map(&mut pass);
+    // By a path an init could not find it: what is in the way may be the agent's alone.
+    let origin = request.origin.as_deref().filter(|_| request.init);
+    let start = origin
+        .map(open_directory)
+        .transpose()
+        .map_err(Stage::Chdir.failed())
+        .map_err(|failure| (failure, exit_code::CLONE))?
+        .map(&mut pass);
+    let inherits_orphans = request.inherits_orphans() || request.init;
     let few = ends.passed.iter().all(|fd| fd.as_raw_fd() < LASTING);
     let chained = !request.chain.is_empty();
     let argvs = std::iter::once(request.argv).chain(request.chain);
@@ -191,30 +223,56 @@ fn launch_with(
             files: request.files.into_iter().map(Staged::new).collect(),
             no_new_privs: request.no_new_privs,
             credentials: request.credentials,
+            mapping: match request.maps {
+                Some(_) => Mapping::Wanted,
+                None => Mapping::Foreign,
+            },
+            has_own_mounts: request.place.is_fresh(Namespace::Mount),
+            setup: request.setup,
+            confine: held::encode(&request.confine),
             dies_with_parent: request.orphan == Leftover::Kill,
             open_files: means.open_files,
             channel,
             report: page.report(),
         },
-        origin: request.origin,
+        origin: request.origin.filter(|_| start.is_none()),
+        start,
         namespaces: 0,
+        cgroup,
         inherits_orphans,
         dies_with: Some(nix::unistd::getpid().as_raw()),
         pid_namespace: None,
         shared_below: few.then_some(LASTING),
         in_our_memory: false,
+        is_init: false,
+        asks_for_maps: false,
         stack: chained.then(PrivateStack::new),
         bell,
     };
     let (stage, job, elsewhere) = match &request.place {
         Where::Fresh(namespaces) => {
-            job.namespaces = namespaces
+            let fresh = namespaces
                 .iter()
                 .fold(0, |flags, namespace| flags | namespace.clone_flag() as u64);
+            if request.init {
+                // Its death is the namespace's end. Whether the agent has died before it could ask for that, it
+                // cannot know: the parent of an init has no number there. A main process that is not released by then
+                // sees the channel closed, and ends, and so does its init.
+                if request.orphan == Leftover::Leave {
+                    job.dies_with = None;
+                }
+                let (job, made) = init(job, fresh, few);
+                return made
+                    .map(|child| (Launching::Subreaper(child), job, ends, true))
+                    .map_err(Stage::Clone.failed())
+                    .map_err(|failure| (failure, exit_code::CLONE));
+            }
+            job.namespaces = fresh;
             // The kernel gives a time namespace to a memory of its own only, where clone(2) has to do.
             let timed = namespaces.contains(&Namespace::Time);
-            // Nor shall a process of another user have the agent's.
-            let ours = job.main.credentials == Credentials::default();
+            // Nor shall a process of another user have the agent's, or one that a filter may kill.
+            let ours =
+                job.main.credentials == Credentials::default() && job.main.confine.is_empty();
             job.in_our_memory =
                 channel.is_none() && !timed && ours && !chained && means.lends_memory;
             let job = Lent::new(job);
@@ -241,6 +299,26 @@ fn launch_with(
     }
     .map_err(|failure| (failure, exit_code::CLONE))?;
     Ok((stage, job, ends, elsewhere))
+}
+
+fn open_directory(path: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    nix::fcntl::open(path, flags, Mode::empty())
+}
+
+/// A subreaper that is pid 1 of a fresh PID namespace, and in all the others of `namespaces`. It has a memory of its
+/// own, which nobody there may look into.
+fn init(mut job: Job, namespaces: u64, few: bool) -> (Lent<Job>, Result<Child, Errno>) {
+    let cgroup = job.cgroup.take();
+    let place = Place { namespaces, cgroup };
+    job.is_init = true;
+    if job.main.mapping == Mapping::Wanted {
+        job.main.mapping = Mapping::Done;
+        job.asks_for_maps = true;
+    }
+    let job = Lent::new(job);
+    let made = clone::child_in(place, few, || subreaper::run(&job));
+    (job, made)
 }
 
 /// A pair of connected sockets that keep messages apart; ours lasts, and does not block.

@@ -50,6 +50,13 @@ impl Known {
     pub fn is_empty(&self) -> bool {
         self.pids.is_empty()
     }
+
+    /// Whether a child may be there before its pid is: the kernel shows it first, and writes the pid then, before it
+    /// begins (`kernel_clone`, kernel/fork.c).
+    fn awaits(&self) -> bool {
+        let mut expected = self.expected.values();
+        expected.any(|cell| cell.load(Ordering::SeqCst) == 0)
+    }
 }
 
 /// The tree of `root` without its root, parents before their children. `known` are no strays.
@@ -57,7 +64,19 @@ pub fn descendants(root: Root, search: Search, known: &Known) -> Vec<libc::pid_t
     let children = children_of(search);
     let mut found = match root {
         Root::Below(pid) => children(pid),
-        Root::Strays => unknown(children(own_pid()), known),
+        Root::Strays => {
+            // Asked first: what is shown behind it with its pid is known.
+            let awaits = known.awaits();
+            let mut strays = unknown(children(own_pid()), known);
+            if awaits {
+                // Until it begins it has our name. Who took that has a little longer to live.
+                let own = fs::read("/proc/self/comm").unwrap_or_default();
+                strays.retain(|pid| {
+                    !fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name == own)
+                });
+            }
+            strays
+        }
     };
     let mut next = 0;
     while let Some(pid) = found.get(next) {
@@ -341,6 +360,34 @@ mod tests {
         assert_eq!(child.try_wait().unwrap(), None);
         signal(&[pid], &[], Root::Below(own_pid()), libc::SIGKILL);
         assert!(!child.wait().unwrap().success());
+    }
+
+    #[test]
+    fn a_child_that_may_be_expected_is_spared_until_its_pid_is_known() {
+        let own = fs::read_to_string("/proc/self/comm").unwrap();
+        let script = "printf %s \"$0\" > /proc/$$/comm; echo; read line";
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", script, own.trim_end()])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let told = std::io::Read::read(child.stdout.as_mut().unwrap(), &mut [0]);
+        assert_eq!(told.unwrap(), 1);
+        let pid = child.id() as i32;
+        let cell: &AtomicI32 = Box::leak(Box::default());
+        let mut known = Known::default();
+        let is_found =
+            |known: &Known| descendants(Root::Strays, Search::Children, known).contains(&pid);
+        assert!(is_found(&known));
+        known.expected.insert(1, cell);
+        assert!(!is_found(&known));
+        assert!(strays(Search::Children, &known).contains(&pid));
+        // It is another one.
+        cell.store(pid + 1, Ordering::SeqCst);
+        assert!(is_found(&known));
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]

@@ -13,6 +13,8 @@
 //!    Over ◀──────────────────────── Draining ◀──────────────────────────── Clearing
 //! ```
 //!
+//! Where the BEAM maps the ids, Launching is interrupted: `Unmapped` leads to Mapping, and the command `Mapped` back.
+//!
 //! A main process that does not stop at the checkpoint takes a session straight from Launching to Executing
 //! (`Released`); `Spawned` and `ChildReady` are told all the same.
 //!
@@ -47,6 +49,8 @@ pub struct Policy {
     pub usage: bool,
     /// The checkpoint is left without a word from the BEAM.
     pub auto_proceed: bool,
+    /// It is the BEAM that maps the ids of the user namespace.
+    pub beam_maps: bool,
     /// The session is one of many on its channel.
     pub hosted: bool,
 }
@@ -77,11 +81,14 @@ pub enum Input {
     LaunchFailed(Failure, i32),
     /// The main process is being made, and will not stop at the checkpoint.
     Released,
+    /// There is a user namespace, that of this process, whose ids the BEAM is to map.
+    Unmapped(libc::pid_t),
     /// The main process exists, under this pid of the host's.
     Spawned(libc::pid_t),
     /// It is parked, under this pid of its own namespace.
     ChildReady(libc::pid_t),
-    StepDone,
+    /// With what there is to say about it.
+    StepDone(Reply),
     /// The step cannot even be told to the child.
     StepRefused(Failure),
     /// It executes the program.
@@ -107,10 +114,13 @@ pub enum Input {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Effect {
     Emit(Event),
+    /// Whoever waits for it may go on to the checkpoint.
+    GoOn,
     /// Tell the parked child.
     Step(Step),
     Proceed,
-    /// SIGKILL to the main process, which has not executed anything; `Gone` follows, or `Stuck`.
+    /// SIGKILL to the main process, which has not executed anything, or to what waits for its ids; `Gone` follows, or
+    /// `LaunchFailed`, or `Stuck`.
     Kill,
     /// Kill the main process and all it has started; `Swept` follows.
     Sweep,
@@ -139,6 +149,7 @@ pub enum Effect {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Launching,
+    Mapping,
     Starting,
     Parked,
     Executing,
@@ -190,6 +201,8 @@ pub struct Session {
     trailing: bool,
     /// Whether the checkpoint, where nothing is to be done, is still to be passed.
     passing: bool,
+    /// Whether the BEAM still has to map the ids.
+    unmapped: bool,
     /// As the child sees it; as the host does, as long as only that is known.
     child_pid: libc::pid_t,
     /// Commands that wait for the checkpoint, or for the step before them.
@@ -214,6 +227,7 @@ impl Session {
             sweeping: false,
             trailing: false,
             passing: false,
+            unmapped: policy.beam_maps,
             child_pid: 0,
             waiting: VecDeque::new(),
             step: None,
@@ -295,7 +309,17 @@ impl Session {
                     out.push(Effect::Emit(Event::Ready(pid)));
                 }
             }
-            (Input::Spawned(pid), Phase::Launching) => {
+            (Input::Unmapped(pid), Phase::Launching) if self.unmapped => {
+                self.phase = Phase::Mapping;
+                if self.ending.is_some() {
+                    out.push(Effect::Kill);
+                } else if self.abort {
+                    self.discard(out);
+                } else {
+                    out.push(Effect::Emit(Event::Unmapped(pid)));
+                }
+            }
+            (Input::Spawned(pid), Phase::Launching | Phase::Mapping) => {
                 self.phase = Phase::Starting;
                 self.is_born(pid);
                 out.push(Effect::Emit(Event::Spawned(pid)));
@@ -317,9 +341,9 @@ impl Session {
                     self.advance(out);
                 }
             }
-            (Input::StepDone, Phase::Parked) => {
+            (Input::StepDone(answer), Phase::Parked) => {
                 if let Some(call) = self.step.take() {
-                    reply(call, Reply::Ok, out);
+                    reply(call, answer, out);
                 }
                 self.advance(out);
             }
@@ -339,7 +363,9 @@ impl Session {
             }
             (Input::Used(usage), _) => self.usage = Some(usage).filter(|_| self.policy.usage),
             (Input::Gone(death, failure), _) => self.gone(death, failure, out),
-            (Input::Expired, Phase::Launching | Phase::Starting) => self.discard(out),
+            (Input::Expired, Phase::Launching | Phase::Mapping | Phase::Starting) => {
+                self.discard(out);
+            }
             (Input::Deaf, Phase::Running)
             | (Input::Expired, Phase::Executing | Phase::Running | Phase::Clearing) => {
                 self.sweep(out);
@@ -350,7 +376,7 @@ impl Session {
                     && !self.sweeping
                     && self.policy.descendants == Leftover::Leave => {}
             (Input::Swept, Phase::Clearing) => self.drain(out),
-            (Input::Swept, Phase::Launching) if self.sweeping => self.finish(out),
+            (Input::Swept, Phase::Launching | Phase::Mapping) if self.sweeping => self.finish(out),
             (Input::Stuck, _) if self.sweeping || self.ending.is_some() => self.give_up(out),
             (Input::OutputEnded, Phase::Clearing) if self.trailing && !self.sweeping => {
                 self.trailing = false;
@@ -401,7 +427,14 @@ impl Session {
                 }
                 out.push(Effect::Timer(grace));
             }
-            (Command::Abort | Command::Stop(..), Phase::Parked) => {
+            (Command::Mapped, Phase::Mapping) => {
+                self.phase = Phase::Launching;
+                self.unmapped = false;
+                reply(call, Reply::Ok, out);
+                out.push(Effect::GoOn);
+            }
+            (Command::Mapped, _) => refuse(call, malformed(), out),
+            (Command::Abort | Command::Stop(..), Phase::Mapping | Phase::Parked) => {
                 reply(call, Reply::Ok, out);
                 self.discard(out);
             }
@@ -421,7 +454,7 @@ impl Session {
                 Ok(()) => reply(call, Reply::Ok, out),
                 Err(failure) => refuse(call, failure, out),
             },
-            (command, Phase::Launching | Phase::Starting | Phase::Parked) => {
+            (command, Phase::Launching | Phase::Mapping | Phase::Starting | Phase::Parked) => {
                 self.waiting.push_back((call, command));
                 if self.phase == Phase::Parked {
                     self.advance(out);
@@ -496,10 +529,12 @@ impl Session {
     fn hangup(&mut self, out: &mut Vec<Effect>) {
         let executed = !matches!(
             self.phase,
-            Phase::Launching | Phase::Starting | Phase::Parked
+            Phase::Launching | Phase::Mapping | Phase::Starting | Phase::Parked
         );
         let told = |(_, command): &(Call, Command)| matches!(command, Command::Proceed);
         let released = self.policy.auto_proceed || self.waiting.iter().any(told);
+        // Nobody else would map its ids.
+        let released = released && !self.unmapped;
         if (executed || released) && self.policy.orphan == Leftover::Leave {
             return;
         }
@@ -523,7 +558,7 @@ impl Session {
         match self.phase {
             // Its birth is on its way; `Spawned` finds the ending, if the sweep does not come first.
             Phase::Launching => self.sweep(out),
-            Phase::Starting | Phase::Parked => out.push(Effect::Kill),
+            Phase::Mapping | Phase::Starting | Phase::Parked => out.push(Effect::Kill),
             Phase::Executing | Phase::Running => self.sweep(out),
             Phase::Clearing => self.sweep(out),
             Phase::Draining | Phase::Over => {}
@@ -549,7 +584,7 @@ impl Session {
             }
         };
         let (event, code) = match self.phase {
-            Phase::Launching | Phase::Starting => {
+            Phase::Launching | Phase::Mapping | Phase::Starting => {
                 before_exec(Stage::ReadyFrame, exit_code::INFRASTRUCTURE)
             }
             Phase::Parked => before_exec(Stage::Checkpoint, exit_code::CHANNEL),
@@ -640,6 +675,7 @@ fn perform(call: Call, command: Command, out: &mut Vec<Effect>) {
         // Handled by the callers, each in its way.
         Command::Proceed
         | Command::Abort
+        | Command::Mapped
         | Command::Step(_)
         | Command::Stop(..)
         | Command::Credit(..) => return,

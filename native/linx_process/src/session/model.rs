@@ -3,11 +3,14 @@
 //! the fuzzer tries what is too much to walk through.
 
 use super::*;
+use crate::wire::Confinement;
 
 /// The main process, as the host knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Main {
     Unborn,
+    /// Unborn, or on its way, and its ids are to be mapped.
+    Unmapped,
     Starting,
     Parked,
     /// Parked, and working on a step.
@@ -40,6 +43,8 @@ pub struct Model {
     listening: bool,
     /// Proceed has been said in time.
     released: bool,
+    /// The BEAM need not map the ids, or has done so.
+    mapped: bool,
     /// The main process does not stop at the checkpoint …
     unstoppable: bool,
     /// … and has told that it has been there.
@@ -56,6 +61,7 @@ pub struct Model {
     possible: bool,
     /// Calls that have not been answered.
     unanswered: Vec<u64>,
+    said_unmapped: bool,
     said_spawned: bool,
     said_ready: bool,
     said_running: bool,
@@ -83,6 +89,7 @@ impl Model {
             stuck: false,
             listening: true,
             released: false,
+            mapped: !policy.beam_maps,
             unstoppable: false,
             passed: false,
             abort: false,
@@ -91,6 +98,7 @@ impl Model {
             silent: false,
             possible: true,
             unanswered: Vec::new(),
+            said_unmapped: false,
             said_spawned: false,
             said_ready: false,
             said_running: false,
@@ -113,23 +121,26 @@ impl Model {
             Input::Congested => self.listening && self.policy.hosted,
             // The guardian's death is one, too.
             Input::Hangup => true,
-            Input::LaunchFailed(..) | Input::Spawned(_) => self.main == Main::Unborn,
+            Input::LaunchFailed(..) | Input::Spawned(_) => !self.is_born(),
+            Input::Unmapped(_) => self.main == Main::Unborn && !self.mapped,
             Input::Released => {
-                self.main == Main::Unborn && !self.unstoppable && self.session.is_released()
+                let stops = self.unstoppable || !self.mapped;
+                self.main == Main::Unborn && !stops && self.session.is_released()
             }
             Input::ChildReady(_) if self.unstoppable => {
                 self.main == Main::Executing && !self.passed
             }
-            Input::ChildReady(_) => self.main == Main::Starting,
-            Input::StepDone | Input::StepRefused(_) => self.main == Main::Stepping,
+            Input::ChildReady(_) => self.main == Main::Starting && self.mapped,
+            Input::StepDone(_) | Input::StepRefused(_) => self.main == Main::Stepping,
             Input::Execed => self.main == Main::Executing && self.passed == self.unstoppable,
             Input::Gone(..) => self.is_alive(),
             Input::Deaf => self.main == Main::Running && self.doomed,
             Input::Expired => self.timer,
             // What keeps the main process from being born is told first.
+            Input::Swept if self.main == Main::Unmapped => false,
             Input::Swept if self.unstoppable && self.main == Main::Unborn => false,
             Input::Swept => self.sweep || self.others,
-            Input::Stuck => self.sweep || (self.killed && self.is_alive()),
+            Input::Stuck => self.sweep || (self.killed && self.is_there()),
             Input::Drained => self.drain,
             Input::OutputEnded => self.output,
         }
@@ -169,6 +180,9 @@ impl Model {
                 _ if (self.killed || self.used) && self.is_alive() => {
                     Input::Gone(Death::Signaled(9), None)
                 }
+                _ if self.killed && self.main == Main::Unmapped => {
+                    Input::LaunchFailed(malformed(), exit_code::CLONE)
+                }
                 _ if self.sweep && self.unstoppable && self.main == Main::Unborn => {
                     Input::LaunchFailed(malformed(), exit_code::CLONE)
                 }
@@ -191,7 +205,7 @@ impl Model {
         self.settle();
         if !self.finished {
             self.feed(match self.main {
-                Main::Unborn => Input::LaunchFailed(malformed(), exit_code::CLONE),
+                Main::Unborn | Main::Unmapped => Input::LaunchFailed(malformed(), exit_code::CLONE),
                 _ => Input::Gone(Death::Exited(0), None),
             });
             self.settle();
@@ -200,7 +214,16 @@ impl Model {
     }
 
     fn is_alive(&self) -> bool {
-        !matches!(self.main, Main::Unborn | Main::Gone)
+        self.is_born() && self.main != Main::Gone
+    }
+
+    fn is_born(&self) -> bool {
+        !matches!(self.main, Main::Unborn | Main::Unmapped)
+    }
+
+    /// It, or what is to make it, can be killed.
+    fn is_there(&self) -> bool {
+        self.is_alive() || self.main == Main::Unmapped
     }
 
     fn is_before_proceed(&self) -> bool {
@@ -210,7 +233,7 @@ impl Model {
 
     /// What has to come of the input.
     fn foresee(&mut self, input: &Input) {
-        let at_checkpoint = matches!(self.main, Main::Parked | Main::Stepping);
+        let waits = matches!(self.main, Main::Unmapped | Main::Parked | Main::Stepping);
         match input {
             Input::Malformed
             | Input::TooBig
@@ -222,7 +245,7 @@ impl Model {
             Input::Frame(Inbound::Command(_, Command::Abort | Command::Stop(..)))
                 if !self.decided && !is_refused(input) =>
             {
-                if at_checkpoint {
+                if waits {
                     self.decide();
                 } else if self.is_before_proceed() {
                     self.abort = true;
@@ -232,15 +255,15 @@ impl Model {
             Input::Frame(Inbound::Command(_, Command::Proceed)) if !self.decided => {
                 self.released |= self.is_before_proceed();
             }
-            Input::ChildReady(_) if self.abort => self.decide(),
+            Input::ChildReady(_) | Input::Unmapped(_) if self.abort => self.decide(),
             Input::Expired
                 if self.is_before_proceed()
-                    && matches!(self.main, Main::Unborn | Main::Starting) =>
+                    && matches!(self.main, Main::Unborn | Main::Unmapped | Main::Starting) =>
             {
                 self.decide();
             }
             Input::Hangup => {
-                let released = self.released || self.policy.auto_proceed;
+                let released = self.mapped && (self.released || self.policy.auto_proceed);
                 let goes_on = !self.is_before_proceed() || released;
                 if !goes_on || self.policy.orphan == Leftover::Kill {
                     self.silent |= !self.decided;
@@ -272,9 +295,11 @@ impl Model {
                 self.main = Main::Executing;
                 self.killed |= self.sweep;
             }
+            Input::Unmapped(_) => self.main = Main::Unmapped,
+            Input::LaunchFailed(..) => self.main = Main::Unborn,
             Input::Spawned(_) => self.main = Main::Starting,
             Input::ChildReady(_) if self.unstoppable => self.passed = true,
-            Input::ChildReady(_) | Input::StepDone | Input::StepRefused(_) => {
+            Input::ChildReady(_) | Input::StepDone(_) | Input::StepRefused(_) => {
                 self.main = Main::Parked;
             }
             Input::Execed => self.main = Main::Running,
@@ -295,7 +320,6 @@ impl Model {
             | Input::Malformed
             | Input::Congested
             | Input::Released
-            | Input::LaunchFailed(..)
             | Input::Deaf => {}
         }
     }
@@ -303,6 +327,11 @@ impl Model {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Emit(event) => self.hear(event),
+            Effect::GoOn => {
+                assert!(self.said_unmapped && !self.mapped);
+                self.expect_main(&[Main::Unmapped]);
+                (self.main, self.mapped) = (Main::Unborn, true);
+            }
             Effect::Step(_) => {
                 assert!(self.said_ready && !self.proceeded);
                 self.expect_main(&[Main::Parked]);
@@ -315,11 +344,11 @@ impl Model {
                 self.proceeded = true;
             }
             Effect::Kill => {
-                self.expect_main(&[Main::Starting, Main::Parked, Main::Stepping]);
+                self.expect_main(&[Main::Unmapped, Main::Starting, Main::Parked, Main::Stepping]);
                 self.killed = true;
             }
             Effect::Sweep => {
-                self.killed |= self.is_alive();
+                self.killed |= self.is_there();
                 self.left |= self.said_running;
                 (self.sweep, self.others) = (true, false);
             }
@@ -381,6 +410,7 @@ impl Model {
             }
             Event::Reply(reference, _) => return self.answered(Some(reference)),
             Event::Usage(_) => (&mut self.said_usage, self.policy.usage),
+            Event::Unmapped(_) => (&mut self.said_unmapped, !self.said_spawned),
             Event::Spawned(_) => (&mut self.said_spawned, true),
             Event::Ready(_) => (&mut self.said_ready, self.said_spawned),
             Event::Running => (&mut self.said_running, self.proceeded),
@@ -400,7 +430,7 @@ impl Model {
             assert_eq!(self.terminal_events, usize::from(heard), "{self:?}");
             let asked = self.policy.usage && self.used;
             assert_eq!(self.said_usage, asked && heard, "{self:?}");
-            assert!(!self.is_alive() || self.stuck, "left alive: {self:?}");
+            assert!(!self.is_there() || self.stuck, "left alive: {self:?}");
             assert!(!self.left, "left behind: {self:?}");
             let audible = self.policy.speaks && self.said_running;
             assert!(
@@ -460,6 +490,7 @@ mod tests {
                     until_eof: speaks && hosted,
                     usage: hosted && !speaks,
                     auto_proceed: hosted,
+                    beam_maps: speaks != hosted,
                     hosted,
                 }
             })
@@ -472,7 +503,8 @@ mod tests {
         let commands = [
             Command::Proceed,
             Command::Abort,
-            Command::Step(Step::CapSetAmbient(0)),
+            Command::Mapped,
+            Command::Step(Step::Now(Confinement::CapSetAmbient(0))),
             Command::Signal(34, Reach::Process),
             Command::Stop(1, 15),
             Command::Stop(1, 0),
@@ -493,9 +525,10 @@ mod tests {
             Input::Hangup,
             Input::Released,
             Input::LaunchFailed(failure, exit_code::CLONE),
+            Input::Unmapped(4242),
             Input::Spawned(4242),
             Input::ChildReady(1),
-            Input::StepDone,
+            Input::StepDone(Reply::Ok),
             Input::StepRefused(failure),
             Input::Execed,
             Input::Used(Usage([7; 9])),

@@ -1,6 +1,7 @@
 mod states;
 
 use super::*;
+use crate::wire::Confinement;
 
 const PID: libc::pid_t = 4242;
 
@@ -23,6 +24,7 @@ fn plain() -> Policy {
         until_eof: false,
         usage: false,
         auto_proceed: false,
+        beam_maps: false,
         hosted: false,
     }
 }
@@ -53,7 +55,7 @@ fn refused(reference: u64, failure: Failure) -> Effect {
 }
 
 fn step() -> Step {
-    Step::CapSetAmbient(0)
+    Step::Now(Confinement::CapSetAmbient(0))
 }
 
 impl Bench {
@@ -137,7 +139,7 @@ fn commands_wait_for_the_checkpoint_in_order() {
         [Effect::Emit(Event::Ready(1)), Effect::Step(step())]
     );
     assert_eq!(
-        bench.feed(Input::StepDone),
+        bench.feed(Input::StepDone(Reply::Ok)),
         [
             ok(1),
             Effect::PtyWrite(vec![7], Some(2)),
@@ -670,7 +672,7 @@ fn whoever_has_something_to_do_at_the_checkpoint_stops_there_and_goes_on() {
     );
     assert_eq!(bench.feed(call(2, Command::PtyMaster)), []);
     assert_eq!(
-        bench.feed(Input::StepDone),
+        bench.feed(Input::StepDone(Reply::Ok)),
         [ok(1), Effect::Proceed, Effect::PtyMaster(Some(2))]
     );
 }
@@ -800,4 +802,73 @@ fn a_congested_session_ends_and_answers_all_that_waits() {
         running.feed(Input::Swept),
         [Effect::Emit(congested), Effect::Finish(1)]
     );
+}
+
+fn mapping(policy: Policy) -> Bench {
+    let mut bench = bench(Policy {
+        beam_maps: true,
+        ..policy
+    });
+    assert_eq!(
+        bench.feed(Input::Unmapped(PID)),
+        [Effect::Emit(Event::Unmapped(PID))]
+    );
+    bench
+}
+
+#[test]
+fn the_beam_maps_the_ids_on_the_way_to_the_checkpoint() {
+    let mut bench = mapping(plain());
+    assert_eq!(bench.feed(call(1, Command::Proceed)), []);
+    assert_eq!(bench.feed(call(2, Command::Mapped)), [ok(2), Effect::GoOn]);
+    assert_eq!(
+        bench.feed(call(3, Command::Mapped)),
+        [refused(3, malformed())]
+    );
+    assert_eq!(
+        bench.feed(Input::Spawned(PID)),
+        [Effect::Emit(Event::Spawned(PID))]
+    );
+    assert_eq!(
+        bench.feed(Input::ChildReady(1)),
+        [Effect::Emit(Event::Ready(1)), ok(1), Effect::Proceed]
+    );
+}
+
+#[test]
+fn a_child_that_waits_for_its_ids_is_aborted_at_once() {
+    for end in [Command::Abort, Command::Stop(60_000, 15)] {
+        let mut bench = mapping(plain());
+        assert_eq!(bench.feed(call(1, end)), [ok(1), Effect::Kill]);
+        assert_eq!(bench.feed(call(2, Command::Mapped)), [refused(2, ENDED)]);
+        // An init that ends so has made no main process.
+        let unborn = Input::LaunchFailed(Stage::Fork.failed()(Errno::EIO), exit_code::CLONE);
+        assert_eq!(
+            bench.feed(unborn),
+            [Effect::Emit(Event::Aborted(0)), Effect::Finish(0)]
+        );
+    }
+}
+
+#[test]
+fn an_abort_before_the_ids_are_asked_for_does_not_wait_for_the_checkpoint() {
+    let mut bench = bench(Policy {
+        beam_maps: true,
+        ..plain()
+    });
+    bench.feed(command(Command::Abort));
+    assert_eq!(bench.feed(Input::Unmapped(PID)), [Effect::Kill]);
+}
+
+#[test]
+fn without_the_beam_nobody_maps_the_ids() {
+    let policy = Policy {
+        auto_proceed: true,
+        ..plain()
+    };
+    let mut bench = mapping(policy);
+    assert_eq!(bench.feed(Input::Hangup), [Effect::Kill]);
+    let mut bench = mapping(policy);
+    bench.feed(command(Command::Mapped));
+    assert_eq!(bench.feed(Input::Hangup), []);
 }

@@ -4,10 +4,13 @@ use super::{vectors, Vector};
 use crate::sys::tty::WindowSize;
 use crate::sys::wait::{Death, Usage};
 use crate::wire::decode::{addressed, command, request, Addressed};
+use crate::wire::landlock::{Rights, Rule};
+use crate::wire::mount::{Flags, Mount};
 use crate::wire::screen::Malformed;
 use crate::wire::{
-    address, encode, Command, Credentials, Directive, Event, Failure, Id, Inbound, Leftover,
-    Namespace, OutputEnd, Reach, Reply, Request, Source, Stage, StagedFile, Stdio, Step, Where,
+    address, encode, Command, Confinement, Credentials, Directive, Event, Extent, Failure, Id,
+    Inbound, Landlock, Leftover, Maps, Namespace, OutputEnd, Reach, Reply, Request, Setup, Source,
+    Stage, StagedFile, Stdio, Step, Where,
 };
 use nix::errno::Errno;
 use std::collections::BTreeMap;
@@ -49,6 +52,11 @@ fn plain() -> Request {
         files: vec![],
         no_new_privs: false,
         credentials: Credentials::default(),
+        maps: None,
+        init: false,
+        cgroup: None,
+        setup: vec![],
+        confine: vec![],
         orphan: Leftover::Leave,
         descendants: Leftover::Leave,
         causes: false,
@@ -72,6 +80,14 @@ fn files(flags: [libc::c_int; 3]) -> Stdio {
     )
 }
 
+fn extent(inside: u32, outside: u32, count: u32) -> Extent {
+    Extent {
+        inside,
+        outside,
+        count,
+    }
+}
+
 fn size(rows: u16, columns: u16) -> WindowSize {
     WindowSize {
         rows,
@@ -85,6 +101,33 @@ fn of_user(uid: Option<u32>, gid: Option<u32>, groups: Option<Vec<u32>>) -> Requ
     Request {
         credentials: Credentials { uid, gid, groups },
         ..plain()
+    }
+}
+
+fn landlock() -> Landlock {
+    let path = |path: &'static [u8], access, optional| Rule::Path {
+        path,
+        access,
+        optional,
+    };
+    let port = |port, access| Rule::Port { port, access };
+    let rules = [
+        path(b"/usr\0", 0b1101, false),
+        path(b"/tmp\0", 0b1111_1111_1111_0010, true),
+        port(443, 2),
+        port(0, 1),
+    ];
+    Landlock {
+        least_abi: 4,
+        handled: Rights {
+            fs: 0xffff,
+            net: 3,
+            scoped: 3,
+        },
+        rules: rules
+            .iter()
+            .flat_map(|rule| postcard::to_allocvec(rule).unwrap())
+            .collect(),
     }
 }
 
@@ -155,6 +198,130 @@ fn requests_are_read_as_documented() {
             r#"{:spawn, %{argv: ["/bin/true"], no_new_privs: true}}"#,
             Request {
                 no_new_privs: true,
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], namespaces: [:user], uid_map: [{0, 1000, 1}], gid_map: [{0, 1000, 1}, {1, 100_000, 65_535}], setgroups: :deny}}"#,
+            Request {
+                place: Where::Fresh(vec![Namespace::User]),
+                maps: Some(Maps {
+                    uid: vec![extent(0, 1000, 1)],
+                    gid: vec![extent(0, 1000, 1), extent(1, 100_000, 65_535)],
+                    denies_setgroups: true,
+                    by_beam: false,
+                }),
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], namespaces: [:user], uid_map: [{0, 100_000, 65_536}], gid_map: [{0, 100_000, 65_536}], mapped_by: :beam}}"#,
+            Request {
+                place: Where::Fresh(vec![Namespace::User]),
+                maps: Some(Maps {
+                    uid: vec![extent(0, 100_000, 65_536)],
+                    gid: vec![extent(0, 100_000, 65_536)],
+                    denies_setgroups: false,
+                    by_beam: true,
+                }),
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], namespaces: [:pid], init: true}}"#,
+            Request {
+                place: Where::Fresh(vec![Namespace::Pid]),
+                init: true,
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], cgroup: "/sys/fs/cgroup/box"}}"#,
+            Request {
+                cgroup: Some(c("/sys/fs/cgroup/box")),
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], setup: [:loopback, {:hostname, "box"}, {:time_offsets, -1, 86_400_000_000_000}]}}"#,
+            Request {
+                setup: vec![
+                    Setup::Loopback,
+                    Setup::Hostname(b"box".to_vec()),
+                    Setup::TimeOffsets {
+                        monotonic: -1,
+                        boottime: 86_400_000_000_000,
+                    },
+                ],
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], namespaces: [:mount], setup: [{:mount, {:file_system, "tmpfs", "tmpfs", "/", ["noswap", {"size", "1m"}], [:nosuid]}}, {:mount, {:make_file, "/etc/x", 0o600, "x"}}, {:mount, :pivot_root}]}}"#,
+            Request {
+                place: Where::Fresh(vec![Namespace::Mount]),
+                setup: [
+                    Mount::FileSystem {
+                        kind: b"tmpfs\0".to_vec(),
+                        source: b"tmpfs\0".to_vec(),
+                        target: b"/\0".to_vec(),
+                        options: b"\0noswap\0\x01size\x001m\0".to_vec(),
+                        flags: Flags {
+                            set: libc::MOUNT_ATTR_NOSUID,
+                            ..Flags::default()
+                        },
+                    },
+                    Mount::MakeFile {
+                        target: b"/etc/x\0".to_vec(),
+                        mode: 0o600,
+                        data: b"x".to_vec(),
+                    },
+                    Mount::PivotRoot,
+                ]
+                .map(Setup::Mount)
+                .into(),
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], confine: [{:nice, -5}, {:oom_score_adj, 1000}, {:cpu_affinity, <<3>>}, {:umask, 0o77}, {:rlimit, 7, 1024, 18_446_744_073_709_551_615}]}}"#,
+            Request {
+                confine: vec![
+                    Confinement::Nice(-5),
+                    Confinement::OomScoreAdj(1000),
+                    Confinement::CpuAffinity(vec![3]),
+                    Confinement::Umask(0o77),
+                    Confinement::Limit {
+                        resource: 7,
+                        soft: 1024,
+                        hard: u64::MAX,
+                    },
+                ],
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], confine: [{:cap_drop_bounding, 1}, {:securebits, 3}, {:cap_set_thread, 4, 5, 6}, {:cap_set_ambient, 7}, :no_new_privs, {:seccomp, <<6, 0, 0, 0, 0, 0, 255, 127>>}]}}"#,
+            Request {
+                confine: vec![
+                    Confinement::CapDropBounding(1),
+                    Confinement::Securebits(3),
+                    Confinement::CapSetThread {
+                        effective: 4,
+                        permitted: 5,
+                        inheritable: 6,
+                    },
+                    Confinement::CapSetAmbient(7),
+                    Confinement::NoNewPrivs,
+                    Confinement::Seccomp(vec![6, 0, 0, 0, 0, 0, 255, 127]),
+                ],
+                ..plain()
+            },
+        ),
+        (
+            r#"{:spawn, %{argv: ["/bin/true"], confine: [{:landlock, 4, [:fs, :bind_tcp, :connect_tcp, :abstract_unix_socket, :signal], [{:path, "/usr", [:read, :execute]}, {:optional_path, "/tmp", [:write]}, {:connect_tcp, 443}, {:bind_tcp, 0}]}]}}"#,
+            Request {
+                confine: vec![Confinement::Landlock(landlock())],
                 ..plain()
             },
         ),
@@ -410,6 +577,7 @@ fn commands_are_read_as_documented() {
     let allow_all = vec![6, 0, 0, 0, 0, 0, 255, 127];
     let plain = [
         (":proceed", Command::Proceed),
+        (":mapped", Command::Mapped),
         (":abort", Command::Abort),
         ("{:signal, 15}", Command::Signal(15, Reach::Process)),
         ("{:signal, 0}", Command::Signal(0, Reach::Process)),
@@ -453,28 +621,55 @@ fn commands_are_read_as_documented() {
         ),
         (
             "{:cap_drop_bounding, 0x200000}",
-            Command::Step(Step::CapDropBounding(1 << 21)),
+            Command::Step(Step::Now(Confinement::CapDropBounding(1 << 21))),
         ),
         (
             "{:cap_set_thread, 0x400, 0x1FFFFFFFFFF, 0}",
-            Command::Step(Step::CapSetThread {
+            Command::Step(Step::Now(Confinement::CapSetThread {
                 effective: 0x400,
                 permitted: 0x1ff_ffff_ffff,
                 inheritable: 0,
-            }),
+            })),
         ),
         (
             "{:cap_set_ambient, 0xFFFFFFFFFFFFFFFF}",
-            Command::Step(Step::CapSetAmbient(u64::MAX)),
+            Command::Step(Step::Now(Confinement::CapSetAmbient(u64::MAX))),
         ),
         (
             "{:seccomp_install, <<6, 0, 0, 0, 0, 0, 255, 127>>}",
-            Command::Step(Step::SeccompInstall(allow_all)),
+            Command::Step(Step::Hold(Confinement::Seccomp(allow_all))),
+        ),
+        (
+            "{:setup, :loopback}",
+            Command::Step(Step::Setup(Setup::Loopback)),
+        ),
+        (
+            r#"{:setup, {:mount, {:bind, "/usr", "/usr//", [:recursive, :read_only, :noatime, :make]}}}"#,
+            Command::Step(Step::Setup(Setup::Mount(Mount::Bind {
+                source: b"/usr\0".to_vec(),
+                target: b"/usr\0".to_vec(),
+                flags: Flags {
+                    set: libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOATIME,
+                    clear: libc::MOUNT_ATTR__ATIME,
+                    recursive: true,
+                    make: true,
+                    ..Flags::default()
+                },
+            }))),
+        ),
+        (
+            "{:confine, :no_new_privs}",
+            Command::Step(Step::Hold(Confinement::NoNewPrivs)),
         ),
     ];
     let called = [
         ("{:call, 0, :proceed}", 0, Command::Proceed),
         ("{:call, 300, :abort}", 300, Command::Abort),
+        (
+            "{:call, 7, {:confine, {:umask, 63}}}",
+            7,
+            Command::Step(Step::Hold(Confinement::Umask(63))),
+        ),
         (
             "{:call, 18_446_744_073_709_551_615, {:signal, 9, :tree}}",
             u64::MAX,
@@ -504,6 +699,7 @@ fn events_are_written_as_documented() {
         |reference, errno, stage| Event::Reply(reference, Reply::Error(failure(errno, stage)));
     let died = |death| Event::Error(failure(Errno::EIO, Stage::Checkpoint), Some(death));
     let events = [
+        ("{:status, :unmapped, 4242}", Event::Unmapped(4242)),
         ("{:status, :spawned, 4242}", Event::Spawned(4242)),
         ("{:status, :ready, 1}", Event::Ready(1)),
         ("{:status, :running}", Event::Running),
@@ -566,6 +762,20 @@ fn events_are_written_as_documented() {
                 },
             ),
         ),
+        (
+            "{:reply, 7, {:ok, %{abi: 7, fs: 65_535, net: 3, scoped: 2}}}",
+            Event::Reply(
+                7,
+                Reply::Landlock(
+                    7,
+                    Rights {
+                        fs: 0xffff,
+                        net: 3,
+                        scoped: 2,
+                    },
+                ),
+            ),
+        ),
     ]
     .map(|(text, event)| (text, Written::Event(event)));
     let output = [
@@ -602,7 +812,9 @@ fn events_are_written_as_documented() {
         assert_eq!(header, (vector.bytes.len() as u32).to_be_bytes());
         match written {
             // The pairs of a map stand in no particular order.
-            Written::Event(Event::Usage(_) | Event::Reply(_, Reply::PtyMaster { .. })) => {
+            Written::Event(
+                Event::Usage(_) | Event::Reply(_, Reply::PtyMaster { .. } | Reply::Landlock(..)),
+            ) => {
                 assert_eq!(
                     eetf::Term::decode(body).unwrap(),
                     eetf::Term::decode(vector.bytes.as_slice()).unwrap()

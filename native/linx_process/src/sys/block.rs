@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::AtomicI32;
 
 /// Of one block. What is never touched takes no memory.
-const SIZE: usize = 32 << 10;
+const SIZE: usize = 64 << 10;
 /// So many blocks are mapped at a time.
 const SLAB: usize = 64;
 /// So many free blocks keep the memory they have taken.

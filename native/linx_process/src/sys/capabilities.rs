@@ -62,6 +62,18 @@ pub fn raise_ambient(capability: u32) -> Result<(), Errno> {
     prctl(libc::PR_CAP_AMBIENT, [raise, capability as usize])
 }
 
+/// `prctl(PR_SET_SECUREBITS)`: `EPERM` without CAP_SETPCAP, or for a bit that is locked.
+pub fn set_securebits(bits: u32) -> Result<(), Errno> {
+    prctl(libc::PR_SET_SECUREBITS, [bits as usize, 0])
+}
+
+/// `prctl(PR_GET_SECUREBITS)`.
+pub fn securebits() -> Result<u32, Errno> {
+    // SAFETY: no other argument.
+    let bits = unsafe { call(libc::SYS_prctl, [libc::PR_GET_SECUREBITS as usize]) };
+    bits.map(|bits| bits as u32)
+}
+
 fn prctl(option: libc::c_int, [second, third]: [usize; 2]) -> Result<(), Errno> {
     // SAFETY: these options take integers only.
     unsafe { call(libc::SYS_prctl, [option as usize, second, third, 0, 0]) }.map(drop)

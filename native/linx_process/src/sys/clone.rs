@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use std::convert::Infallible;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::AtomicI32;
 
 /// A child just made: its pid in this process's PID namespace, and its pidfd.
@@ -22,13 +22,41 @@ pub struct Child {
     pub pidfd: OwnedFd,
 }
 
+/// `CLONE_INTO_CGROUP`, which libc has in a type that does not hold it everywhere.
+const INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// Where a process is born.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Place {
+    /// `CLONE_NEW*`
+    pub namespaces: u64,
+    /// A directory of cgroup v2: `EACCES` when it is not delegated to us, `EBADF` when it is none, `EBUSY` when it
+    /// hands its controllers on.
+    pub cgroup: Option<RawFd>,
+}
+
+impl Place {
+    fn is_known_to_clone(self) -> bool {
+        self.cgroup.is_none() && self.namespaces & libc::CLONE_NEWTIME as u64 == 0
+    }
+}
+
 /// A copy of this process that runs `body`, with the same table of descriptors when `shares_files`.
 ///
 /// `EAGAIN` over `RLIMIT_NPROC` or a pids limit, `ENOMEM`.
 pub fn child(shares_files: bool, body: impl FnOnce() -> Infallible) -> Result<Child, Errno> {
+    child_in(Place::default(), shares_files, body)
+}
+
+/// The same, born in a place of its own. Errors as [`suspended`], too.
+pub fn child_in(
+    place: Place,
+    shares_files: bool,
+    body: impl FnOnce() -> Infallible,
+) -> Result<Child, Errno> {
     let mut pidfd: libc::c_int = -1;
     let files = if shares_files { libc::CLONE_FILES } else { 0 };
-    let pid = copy((libc::CLONE_PIDFD | files) as u64, &mut pidfd, body)?;
+    let pid = copy(place, (libc::CLONE_PIDFD | files) as u64, &mut pidfd, body)?;
     // SAFETY: the kernel has just put this descriptor into our table for us alone.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     Ok(Child { pid, pidfd })
@@ -42,15 +70,16 @@ pub fn child(shares_files: bool, body: impl FnOnce() -> Infallible) -> Result<Ch
 /// It stands in `pid` before the new process begins.
 pub fn sibling(pid: &AtomicI32, body: impl FnOnce() -> Infallible) -> Result<libc::pid_t, Errno> {
     let flags = libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID;
-    copy(flags as u64, pid.as_ptr(), body)
+    copy(Place::default(), flags as u64, pid.as_ptr(), body)
 }
 
 fn copy(
+    place: Place,
     flags: u64,
     address: *mut libc::c_int,
     body: impl FnOnce() -> Infallible,
 ) -> Result<libc::pid_t, Errno> {
-    let mut arguments = arguments(flags);
+    let mut arguments = arguments(place, flags);
     // `flags` decide what is put there.
     arguments.pidfd = address as u64;
     arguments.parent_tid = address as u64;
@@ -59,7 +88,8 @@ fn copy(
     // What is at `address` outlives the call and is only written by it.
     let result = unsafe { libc::syscall(libc::SYS_clone3, &arguments, SIZE) };
     let pid = match check(result) {
-        Err(Errno::ENOSYS) => {
+        Err(Errno::ENOSYS) if place.is_known_to_clone() => {
+            let flags = place.namespaces | flags;
             // SAFETY: as above. A null stack means "continue on a copy of mine";
             // the remaining arguments are not looked at with these flags.
             check(unsafe { libc::syscall(libc::SYS_clone, flags, 0, address, 0, 0) })
@@ -141,7 +171,7 @@ pub fn beside<T: Sync>(
     let address = std::ptr::from_mut(&mut pidfd);
     let files = if shares_files { libc::CLONE_FILES } else { 0 };
     let flags = (libc::CLONE_VM | libc::CLONE_PIDFD | files) as u64;
-    let mut arguments = arguments(flags);
+    let mut arguments = arguments(Place::default(), flags);
     arguments.pidfd = address as u64;
     arguments.stack = stack.bottom() as u64;
     arguments.stack_size = (top - stack.bottom() as usize) as u64;
@@ -153,7 +183,7 @@ pub fn beside<T: Sync>(
     Ok(Child { pid, pidfd })
 }
 
-/// A child in the namespaces of `flags` (`CLONE_NEW*`), which runs `body` while this process is suspended
+/// A child in `place`, which runs `body` while this process is suspended
 /// (`CLONE_VFORK`): until the child executes a program, or ends. Its pid, in this process's PID namespace, stands in
 /// `pid` before it begins. With `in_our_memory` the memory is not copied (`CLONE_VM`), and the child must
 /// keep to what [`beside`] says.
@@ -163,7 +193,7 @@ pub fn beside<T: Sync>(
 /// `ENOSYS` when a time namespace is asked for and there is no clone3
 /// (`CLONE_NEWTIME` shares its bit with clone(2)'s exit signal).
 pub fn suspended<T>(
-    flags: u64,
+    place: Place,
     in_our_memory: bool,
     pid: &AtomicI32,
     body: fn(&T) -> Infallible,
@@ -174,21 +204,21 @@ pub fn suspended<T>(
         argument: std::ptr::from_ref(argument),
     };
     let memory = if in_our_memory { libc::CLONE_VM } else { 0 };
-    let flags = flags | (libc::CLONE_VFORK | libc::CLONE_PARENT_SETTID | memory) as u64;
-    let mut arguments = arguments(flags);
+    let flags = (libc::CLONE_VFORK | libc::CLONE_PARENT_SETTID | memory) as u64;
+    let mut arguments = arguments(place, flags);
     arguments.parent_tid = pid.as_ptr() as u64;
     // SAFETY: the child goes on below this frame, on our stack or a copy of it, and never returns to it;
     // we are not there meanwhile. `pid` is written by the kernel before either of us goes on.
     unsafe { start(&arguments, None, pid.as_ptr(), enter::<T>, &job) }
 }
 
-/// A copy of this process in the namespaces of `flags` (`CLONE_NEW*`), which runs `body` while this process goes on. Its
+/// A copy of this process in `place`, which runs `body` while this process goes on. Its
 /// pid, in this process's PID namespace, stands in `pid` before it begins. It runs on `stack`, which is private memory;
 /// without one on a copy of this process's own, which then has to be private, too.
 ///
 /// Errors as [`suspended`].
 pub fn apart<T>(
-    flags: u64,
+    place: Place,
     stack: Option<Stack>,
     pid: &AtomicI32,
     body: fn(&T) -> Infallible,
@@ -198,7 +228,7 @@ pub fn apart<T>(
         body,
         argument: std::ptr::from_ref(argument),
     };
-    let mut arguments = arguments(flags | libc::CLONE_PARENT_SETTID as u64);
+    let mut arguments = arguments(place, libc::CLONE_PARENT_SETTID as u64);
     arguments.parent_tid = pid.as_ptr() as u64;
     // SAFETY: the child has a copy of all that is private, this frame or `stack` included, and never returns to
     // the frame. `stack` is in no use. `pid` is written by the kernel before the child begins.
@@ -222,10 +252,14 @@ extern "C" fn enter<T>(job: *const Job<T>) -> ! {
 
 const SIZE: usize = std::mem::size_of::<libc::clone_args>();
 
-fn arguments(flags: u64) -> libc::clone_args {
+fn arguments(place: Place, flags: u64) -> libc::clone_args {
     // SAFETY: an all-zero clone_args is valid (no stack, no tls, exit_signal 0).
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
-    arguments.flags = flags;
+    arguments.flags = place.namespaces | flags;
+    if let Some(cgroup) = place.cgroup {
+        arguments.flags |= INTO_CGROUP;
+        arguments.cgroup = cgroup as u64;
+    }
     arguments
 }
 
@@ -245,7 +279,7 @@ unsafe fn start<T>(
     let clone3 = [std::ptr::from_ref(arguments) as usize, SIZE, 0, 0];
     // SAFETY: the caller's promise.
     let result = match checked(unsafe { branch(libc::SYS_clone3, clone3, entry, job) }) {
-        Err(Errno::ENOSYS) if arguments.flags & libc::CLONE_NEWTIME as u64 == 0 => {
+        Err(Errno::ENOSYS) if arguments.flags & (libc::CLONE_NEWTIME as u64 | INTO_CGROUP) == 0 => {
             let flags = arguments.flags as usize;
             let clone = [flags, stack.unwrap_or(0), tid as usize, 0];
             // SAFETY: as above.

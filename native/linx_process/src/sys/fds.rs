@@ -6,6 +6,27 @@ use nix::errno::Errno;
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+/// A descriptor that is closed when it is dropped, without the C library.
+#[derive(Debug)]
+pub struct Fd(RawFd);
+
+impl Fd {
+    /// One that the kernel has just made.
+    pub(super) fn owning(fd: RawFd) -> Self {
+        Fd(fd)
+    }
+
+    pub fn raw(&self) -> RawFd {
+        self.0
+    }
+}
+
+impl Drop for Fd {
+    fn drop(&mut self) {
+        close_one(self.0);
+    }
+}
+
 /// Takes over a descriptor that was inherited from whoever started us.
 /// `EBADF` when it is not open.
 pub fn inherited(fd: RawFd) -> Result<OwnedFd, Errno> {
@@ -113,6 +134,19 @@ pub fn create(path: &CStr) -> Result<RawFd, Errno> {
     unsafe { call(libc::SYS_openat, arguments) }.map(|fd| fd as RawFd)
 }
 
+/// `openat(2)` of a directory, as a place alone (`O_PATH`).
+pub fn open_place(path: &CStr) -> Result<Fd, Errno> {
+    open(path, libc::O_PATH | libc::O_DIRECTORY).map(Fd)
+}
+
+/// Writes `bytes` to what is there, at once: what `/proc` has takes nothing in pieces.
+pub fn overwrite(path: &CStr, bytes: &[u8]) -> Result<(), Errno> {
+    let fd = open(path, libc::O_WRONLY)?;
+    let written = super::socket::write(fd, bytes);
+    close_one(fd);
+    written.map(drop)
+}
+
 /// `write(2)` until nothing is left: `ENOSPC`, `EDQUOT`, `EFBIG`, …
 pub fn write_all(fd: RawFd, mut bytes: &[u8]) -> Result<(), Errno> {
     while !bytes.is_empty() {
@@ -130,6 +164,16 @@ pub fn write_all(fd: RawFd, mut bytes: &[u8]) -> Result<(), Errno> {
 pub fn set_mode(fd: RawFd, mode: libc::mode_t) -> Result<(), Errno> {
     // SAFETY: integers only.
     unsafe { call(libc::SYS_fchmod, [fd as usize, mode as usize]) }.map(drop)
+}
+
+/// `fstat(2)`, also of what is opened as a place alone.
+pub fn is_directory(fd: RawFd) -> Result<bool, Errno> {
+    // SAFETY: an all-zero stat is valid.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    let buffer = std::ptr::from_mut(&mut stat) as usize;
+    // SAFETY: the kernel writes one stat.
+    unsafe { call(libc::SYS_fstat, [fd as usize, buffer]) }?;
+    Ok(stat.st_mode & libc::S_IFMT == libc::S_IFDIR)
 }
 
 /// `renameat2(2)`, in place of what is there: `EISDIR`, `ENOENT`, …

@@ -4,15 +4,21 @@
 //! Errors are `nix::errno::Errno`, handles are `OwnedFd`/`BorrowedFd`, never a
 //! bare integer.
 
+pub mod attributes;
+pub mod beneath;
 pub mod block;
 pub mod capabilities;
 pub mod clone;
 pub mod direct;
 pub mod exec;
 pub mod fds;
+pub mod landlock;
+pub mod mount;
 pub mod pidfd;
 pub mod pipe;
+pub mod place;
 pub mod process;
+pub mod ptrace;
 pub mod region;
 pub mod seccomp;
 pub mod signals;

@@ -41,6 +41,12 @@ pub fn change_directory(path: &CStr) -> Result<(), Errno> {
     unsafe { call(libc::SYS_chdir, [path.as_ptr() as usize]) }.map(drop)
 }
 
+/// `fchdir(2)`.
+pub fn change_to(directory: RawFd) -> Result<(), Errno> {
+    // SAFETY: an integer.
+    unsafe { call(libc::SYS_fchdir, [directory as usize]) }.map(drop)
+}
+
 /// `setgroups(2)`: `EPERM` without `CAP_SETGID`, or where the user namespace denies it. Whoever has no groups may
 /// have none all the same.
 pub fn set_groups(groups: &[libc::gid_t]) -> Result<(), Errno> {
@@ -92,9 +98,10 @@ fn prctl(option: libc::c_int, argument: usize) -> Result<(), Errno> {
     unsafe { call(libc::SYS_prctl, [option as usize, argument, 0, 0, 0]) }.map(drop)
 }
 
-/// `prctl(PR_SET_DUMPABLE, 0)`: nobody without privileges may trace it, nor look into it in `/proc`. Exec undoes it.
-pub fn forbid_tracing() -> Result<(), Errno> {
-    prctl(libc::PR_SET_DUMPABLE, 0)
+/// `prctl(PR_SET_DUMPABLE)`: without it nobody without privileges may trace the process, nor look into it in `/proc`.
+/// Exec sets it.
+pub fn set_dumpable(dumpable: bool) -> Result<(), Errno> {
+    prctl(libc::PR_SET_DUMPABLE, dumpable.into())
 }
 
 /// A limit of the process, `RLIMIT_*`: soft, then hard.
@@ -143,7 +150,8 @@ pub fn dump_no_core() -> Result<(), Errno> {
     set_limit(libc::RLIMIT_CORE as usize, Limit { soft: 0, hard: 0 })
 }
 
-fn set_limit(resource: usize, limit: Limit) -> Result<(), Errno> {
+/// `prlimit64(2)`: `EPERM` above the hard limit, `EINVAL`.
+pub fn set_limit(resource: usize, limit: Limit) -> Result<(), Errno> {
     prlimit(resource, std::ptr::from_ref(&limit) as usize, 0)
 }
 

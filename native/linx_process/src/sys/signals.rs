@@ -48,6 +48,14 @@ pub fn unblock_all() -> Result<(), Errno> {
     set_mask(0)
 }
 
+/// Ends the process by a signal that it does not handle, if the signal is one that does so: `kill(2)`.
+pub fn end_by(signal: libc::c_int) {
+    // SAFETY: integers only.
+    unsafe { libc::kill(libc::getpid(), signal) };
+    // It comes on the way out of this.
+    let _ = set_mask(!(1 << (signal - 1)));
+}
+
 fn set_mask(mask: u64) -> Result<(), Errno> {
     let address = std::ptr::from_ref(&mask) as usize;
     let arguments = [libc::SIG_SETMASK as usize, address, 0, size_of::<u64>()];

@@ -1,9 +1,15 @@
 //! Requests and commands: what the BEAM tells the agent.
 
+use super::confine;
 use super::screen::{screen, Malformed};
 use super::stage::Namespace;
+use super::stdio::{self, Directive, Stdio};
+use super::step::{Confinement, Setup, Step};
+use super::terms::{
+    self, atom, boolean, elements, integer, list, string, strings, tuple, unsigned, Decoded,
+};
 use crate::sys::tty::WindowSize;
-use eetf::{Term, Tuple};
+use eetf::Term;
 use std::ffi::CString;
 
 /// What to run, and how.
@@ -25,6 +31,14 @@ pub struct Request {
     pub files: Vec<StagedFile>,
     pub no_new_privs: bool,
     pub credentials: Credentials,
+    /// How the ids of a fresh user namespace are mapped, unless the host does that at the checkpoint.
+    pub maps: Option<Maps>,
+    /// Whether the main process has an init beside it, which is pid 1 of its PID namespace.
+    pub init: bool,
+    /// The cgroup it is born in.
+    pub cgroup: Option<CString>,
+    pub setup: Vec<Setup>,
+    pub confine: Vec<Confinement>,
     /// The workload's fate when the BEAM or the agent is gone.
     pub orphan: Leftover,
     /// The fate of what the workload leaves behind when it ends.
@@ -44,6 +58,11 @@ pub struct Request {
 }
 
 impl Request {
+    /// Whether the main process has to stop on its way, be it for the agent alone.
+    pub fn stops(&self) -> bool {
+        self.maps.is_some() || self.init || !self.setup.is_empty()
+    }
+
     /// What the workload leaves behind can only be killed if it comes to us when its parent ends.
     pub fn inherits_orphans(&self) -> bool {
         [self.orphan, self.descendants].contains(&Leftover::Kill)
@@ -57,6 +76,25 @@ pub struct Credentials {
     pub gid: Option<libc::gid_t>,
     /// Never `None` when one of the others is not: another user shall not keep the agent's groups.
     pub groups: Option<Vec<libc::gid_t>>,
+}
+
+/// A line of a map: so many ids from `inside` on are those from `outside` on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    pub inside: u32,
+    pub outside: u32,
+    pub count: u32,
+}
+
+/// What is written to `uid_map` and `gid_map` (user_namespaces(7)).
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Maps {
+    pub uid: Vec<Extent>,
+    pub gid: Vec<Extent>,
+    /// The process may not change its groups, as the kernel wants it from those without privileges.
+    pub denies_setgroups: bool,
+    /// Whether it is the BEAM that writes them, which may run programs for that (newuidmap(1)).
+    pub by_beam: bool,
 }
 
 /// A file that is to be there when the workload begins.
@@ -79,26 +117,14 @@ pub enum Where {
     },
 }
 
-#[derive(Debug, PartialEq, Eq)]
-pub enum Stdio {
-    /// One PTY slave on 0, 1 and 2.
-    Pty,
-    Each([Directive; 3]),
-}
-
-/// What becomes of one standard descriptor.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Directive {
-    Inherit,
-    DevNull,
-    /// A stream socket connected to this path.
-    ConnectUnix(CString),
-    /// A pipe to the agent, or from it.
-    Pipe,
-    /// What this path names, opened with these flags of open(2).
-    File(CString, libc::c_int),
-    /// The same as the standard output; of the standard error alone.
-    Stdout,
+impl Where {
+    /// Whether the workload has this namespace to itself.
+    pub fn is_fresh(&self, namespace: Namespace) -> bool {
+        match self {
+            Where::Fresh(namespaces) => namespaces.contains(&namespace),
+            Where::Of { .. } => false,
+        }
+    }
 }
 
 /// What ends the output of a workload.
@@ -159,6 +185,8 @@ pub type Call = Option<u64>;
 pub enum Command {
     Proceed,
     Abort,
+    /// The ids are mapped, as the BEAM was asked to.
+    Mapped,
     Step(Step),
     /// The number may be out of range: it is checked where it is sent.
     Signal(i32, Reach),
@@ -178,43 +206,9 @@ impl Command {
     /// How much it carries, beyond itself.
     pub fn bytes(&self) -> usize {
         match self {
-            Command::PtyIn(bytes)
-            | Command::Stdin(bytes)
-            | Command::Step(Step::SeccompInstall(bytes)) => bytes.len(),
+            Command::PtyIn(bytes) | Command::Stdin(bytes) => bytes.len(),
+            Command::Step(step) => step.bytes(),
             _ => 0,
-        }
-    }
-}
-
-/// What a parked child is told to do to itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step<Program = Vec<u8>> {
-    CapDropBounding(u64),
-    CapSetThread {
-        effective: u64,
-        permitted: u64,
-        inheritable: u64,
-    },
-    CapSetAmbient(u64),
-    /// A cBPF program.
-    SeccompInstall(Program),
-}
-
-impl Step {
-    pub fn borrowed(&self) -> Step<&[u8]> {
-        match self {
-            Step::CapDropBounding(mask) => Step::CapDropBounding(*mask),
-            Step::CapSetThread {
-                effective,
-                permitted,
-                inheritable,
-            } => Step::CapSetThread {
-                effective: *effective,
-                permitted: *permitted,
-                inheritable: *inheritable,
-            },
-            Step::CapSetAmbient(mask) => Step::CapSetAmbient(*mask),
-            Step::SeccompInstall(program) => Step::SeccompInstall(program),
         }
     }
 }
@@ -228,9 +222,7 @@ pub enum Reach {
 }
 
 /// All permissions, and the set-user-ID, set-group-ID and sticky bits.
-const MODES: u64 = 0o7777;
-
-type Decoded<T> = Result<T, Malformed>;
+pub(super) const MODES: u64 = 0o7777;
 
 /// The first frame: `{:spawn, Map}` or `{:enter, Map}`.
 pub fn request(frame: &[u8]) -> Decoded<Request> {
@@ -254,6 +246,12 @@ fn request_in(term: Term) -> Decoded<Request> {
     let mut files = Vec::new();
     let mut no_new_privs = false;
     let mut credentials = Credentials::default();
+    let (mut uid_map, mut gid_map, mut denies_setgroups) = (None, None, false);
+    let mut by_beam = false;
+    let mut init = false;
+    let mut cgroup = None;
+    let mut setup = Vec::new();
+    let mut confine = Vec::new();
     let mut orphan = Leftover::Leave;
     let mut descendants = Leftover::Leave;
     let mut causes = false;
@@ -264,12 +262,12 @@ fn request_in(term: Term) -> Decoded<Request> {
     let mut output = OutputEnd::Exit;
     for (key, value) in options.map {
         match atom(&key).ok_or(Malformed)? {
-            "argv" => argv = Some(self::argv(value)?),
+            "argv" => argv = Some(terms::argv(value)?),
             "arg0" => arg0 = Some(string(value)?),
             "chain" => {
                 chain = list(value)?
                     .into_iter()
-                    .map(self::argv)
+                    .map(terms::argv)
                     .collect::<Decoded<_>>()?
             }
             "env" => env = Some(strings(value)?),
@@ -282,7 +280,7 @@ fn request_in(term: Term) -> Decoded<Request> {
                 )
             }
             "target" => target = Some(integer(&value).filter(|pid| *pid > 0).ok_or(Malformed)?),
-            "stdio" => stdio = self::stdio(value)?,
+            "stdio" => stdio = stdio::stdio(value)?,
             "winsize" => winsize = Some(window_size(&value).flatten().ok_or(Malformed)?),
             "cwd" => cwd = Some(string(value)?),
             "files" => files = list(value)?.into_iter().map(file).collect::<Decoded<_>>()?,
@@ -290,6 +288,14 @@ fn request_in(term: Term) -> Decoded<Request> {
             "uid" => credentials.uid = Some(id(&value)?),
             "gid" => credentials.gid = Some(id(&value)?),
             "groups" => credentials.groups = Some(ids(value)?),
+            "uid_map" => uid_map = Some(confine::map(value)?),
+            "gid_map" => gid_map = Some(confine::map(value)?),
+            "setgroups" => denies_setgroups = confine::denies_setgroups(&value)?,
+            "mapped_by" => by_beam = confine::is_mapped_by_beam(&value)?,
+            "init" => init = boolean(&value)?,
+            "cgroup" => cgroup = Some(string(value)?),
+            "setup" => setup = confine::all(value, confine::setup)?,
+            "confine" => confine = confine::all(value, confine::confinement)?,
             "orphan" => orphan = leftover(&value)?,
             "descendants" => descendants = leftover(&value)?,
             "causes" => causes = boolean(&value)?,
@@ -301,9 +307,15 @@ fn request_in(term: Term) -> Decoded<Request> {
             _ => {}
         }
     }
-    if credentials.uid.or(credentials.gid).is_some() {
+    if credentials.uid.or(credentials.gid).is_some() && !denies_setgroups {
         credentials.groups.get_or_insert_default();
     }
+    let maps = (uid_map.is_some() || gid_map.is_some()).then(|| Maps {
+        uid: uid_map.unwrap_or_default(),
+        gid: gid_map.unwrap_or_default(),
+        denies_setgroups,
+        by_beam,
+    });
     let place = match atom(&mode) {
         Some("spawn") => Where::Fresh(namespaces.unwrap_or_default()),
         Some("enter") => Where::Of {
@@ -312,6 +324,10 @@ fn request_in(term: Term) -> Decoded<Request> {
         },
         _ => return Err(Malformed),
     };
+    let unfit = init && !place.is_fresh(Namespace::Pid);
+    if unfit || maps.is_some() && !place.is_fresh(Namespace::User) {
+        return Err(Malformed);
+    }
     Ok(Request {
         place,
         argv: argv.ok_or(Malformed)?,
@@ -324,6 +340,11 @@ fn request_in(term: Term) -> Decoded<Request> {
         files,
         no_new_privs,
         credentials,
+        maps,
+        init,
+        cgroup,
+        setup,
+        confine,
         orphan,
         descendants,
         causes,
@@ -381,6 +402,7 @@ fn known_command(term: &Term) -> Option<Command> {
     if let Some(name) = atom(term) {
         return match name {
             "proceed" => Some(Command::Proceed),
+            "mapped" => Some(Command::Mapped),
             "abort" => Some(Command::Abort),
             "pty_master" => Some(Command::PtyMaster),
             "close_stdin" => Some(Command::CloseStdin),
@@ -397,19 +419,16 @@ fn known_command(term: &Term) -> Option<Command> {
         ("stdin", [Term::Binary(bytes)]) => Some(Command::Stdin(bytes.bytes.clone())),
         ("credit", [source, more]) => Some(Command::Credit(self::source(source)?, amount(more)?)),
         ("pty_winsize", [size]) => Some(Command::PtyWinsize(window_size(size)?)),
-        ("cap_drop_bounding", [mask]) => {
-            Some(Command::Step(Step::CapDropBounding(unsigned(mask)?)))
-        }
-        ("cap_set_thread", [effective, permitted, inheritable]) => {
-            Some(Command::Step(Step::CapSetThread {
-                effective: unsigned(effective)?,
-                permitted: unsigned(permitted)?,
-                inheritable: unsigned(inheritable)?,
-            }))
-        }
-        ("cap_set_ambient", [mask]) => Some(Command::Step(Step::CapSetAmbient(unsigned(mask)?))),
+        ("setup", [setup]) => Some(Command::Step(Step::Setup(confine::setup(setup)?))),
+        ("confine", [confinement]) => Some(Command::Step(Step::Hold(confine::confinement(
+            confinement,
+        )?))),
         ("seccomp_install", [Term::Binary(program)]) => {
-            Some(Command::Step(Step::SeccompInstall(program.bytes.clone())))
+            let program = program.bytes.clone();
+            Some(Command::Step(Step::Hold(Confinement::Seccomp(program))))
+        }
+        (name, _) if name.starts_with("cap_") => {
+            Some(Command::Step(Step::Now(confine::confinement(term)?)))
         }
         _ => None,
     }
@@ -469,85 +488,6 @@ fn output_end(term: &Term) -> Decoded<OutputEnd> {
     }
 }
 
-fn stdio(value: Term) -> Decoded<Stdio> {
-    match atom(&value) {
-        Some("pty") => return Ok(Stdio::Pty),
-        Some(_) => {
-            let directive = directive(value)?;
-            return Ok(Stdio::Each([
-                directive.clone(),
-                directive.clone(),
-                directive,
-            ]));
-        }
-        None => {}
-    }
-    let mut each = [const { Directive::Inherit }; 3];
-    for entry in list(value)? {
-        let [fd, value] = tuple(entry)?;
-        let fd = match atom(&fd) {
-            Some("stdin") => 0,
-            Some("stdout") => 1,
-            Some("stderr") => 2,
-            _ => return Err(Malformed),
-        };
-        each[fd] = match atom(&value) {
-            Some("stdout") if fd == 2 => Directive::Stdout,
-            _ => directive(value)?,
-        };
-    }
-    Ok(Stdio::Each(each))
-}
-
-fn directive(value: Term) -> Decoded<Directive> {
-    match atom(&value) {
-        Some("inherit") => return Ok(Directive::Inherit),
-        Some("devnull") => return Ok(Directive::DevNull),
-        Some("pipe") => return Ok(Directive::Pipe),
-        Some(_) => return Err(Malformed),
-        None => {}
-    }
-    if let Some([_kind, _path, _modes]) = elements(&value) {
-        let [kind, path, modes] = tuple(value)?;
-        return match atom(&kind) {
-            Some("file") => Ok(Directive::File(string(path)?, open_flags(modes)?)),
-            _ => Err(Malformed),
-        };
-    }
-    let [kind, path] = tuple(value)?;
-    match atom(&kind) {
-        Some("connect_unix") => Ok(Directive::ConnectUnix(string(path)?)),
-        _ => Err(Malformed),
-    }
-}
-
-/// How a file is opened that is to be read, written, appended to, or must not be there.
-fn open_flags(modes: Term) -> Decoded<libc::c_int> {
-    let (mut read, mut write, mut append, mut exclusive) = (false, false, false, false);
-    for mode in list(modes)? {
-        match atom(&mode) {
-            Some("read") => read = true,
-            Some("write") => write = true,
-            Some("append") => append = true,
-            Some("exclusive") => exclusive = true,
-            _ => return Err(Malformed),
-        }
-    }
-    let access = match (read, write || append) {
-        (true, false) if !exclusive => return Ok(libc::O_RDONLY),
-        (true, true) => libc::O_RDWR,
-        (false, true) => libc::O_WRONLY,
-        _ => return Err(Malformed),
-    };
-    let more = [
-        (append, libc::O_APPEND),
-        (!read && !append, libc::O_TRUNC),
-        (exclusive, libc::O_EXCL),
-    ];
-    let more = more.iter().filter(|(wanted, _)| *wanted);
-    Ok(more.fold(access | libc::O_CREAT, |flags, (_, flag)| flags | flag))
-}
-
 fn namespace(term: &Term) -> Decoded<Namespace> {
     atom(term).and_then(Namespace::from_name).ok_or(Malformed)
 }
@@ -589,84 +529,6 @@ fn leftover(term: &Term) -> Decoded<Leftover> {
     }
 }
 
-fn boolean(term: &Term) -> Decoded<bool> {
-    match atom(term) {
-        Some("true") => Ok(true),
-        Some("false") => Ok(false),
-        _ => Err(Malformed),
-    }
-}
-
 fn term(frame: &[u8]) -> Decoded<Term> {
     Term::decode(screen(frame)?.as_slice()).map_err(|_| Malformed)
-}
-
-fn argv(value: Term) -> Decoded<Vec<CString>> {
-    Some(strings(value)?)
-        .filter(|argv| !argv.is_empty())
-        .ok_or(Malformed)
-}
-
-fn strings(value: Term) -> Decoded<Vec<CString>> {
-    list(value)?.into_iter().map(string).collect()
-}
-
-/// A binary, or a list of bytes in either of its encodings. Without a NUL, which no
-/// argument, variable or path can carry.
-fn string(value: Term) -> Decoded<CString> {
-    let bytes = match value {
-        Term::Binary(binary) => binary.bytes,
-        Term::ByteList(list) => list.bytes,
-        Term::List(list) => {
-            let byte = |term| integer(term).and_then(|i| u8::try_from(i).ok());
-            let bytes: Option<_> = list.elements.iter().map(byte).collect();
-            bytes.ok_or(Malformed)?
-        }
-        _ => return Err(Malformed),
-    };
-    CString::new(bytes).map_err(|_| Malformed)
-}
-
-fn list(value: Term) -> Decoded<Vec<Term>> {
-    match value {
-        Term::List(list) => Ok(list.elements),
-        _ => Err(Malformed),
-    }
-}
-
-fn tuple<const N: usize>(value: Term) -> Decoded<[Term; N]> {
-    match value {
-        Term::Tuple(Tuple { elements }) => elements.try_into().map_err(|_| Malformed),
-        _ => Err(Malformed),
-    }
-}
-
-fn elements(term: &Term) -> Option<&[Term]> {
-    match term {
-        Term::Tuple(tuple) => Some(&tuple.elements),
-        _ => None,
-    }
-}
-
-fn atom(term: &Term) -> Option<&str> {
-    match term {
-        Term::Atom(atom) => Some(&atom.name),
-        _ => None,
-    }
-}
-
-fn integer(term: &Term) -> Option<i32> {
-    match term {
-        Term::FixInteger(integer) => Some(integer.value),
-        Term::BigInteger(integer) => i32::try_from(&integer.value).ok(),
-        _ => None,
-    }
-}
-
-fn unsigned(term: &Term) -> Option<u64> {
-    match term {
-        Term::FixInteger(integer) => u64::try_from(integer.value).ok(),
-        Term::BigInteger(integer) => u64::try_from(&integer.value).ok(),
-        _ => None,
-    }
 }

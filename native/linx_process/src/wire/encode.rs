@@ -3,6 +3,7 @@
 use super::address::{self, Id};
 use super::decode::Source;
 use super::frame;
+use super::landlock::Rights;
 use super::stage::Failure;
 use crate::sys::wait::{Death, Usage};
 use eetf::{Atom, Binary, FixInteger, Map, Term, Tuple};
@@ -13,6 +14,8 @@ use std::collections::HashMap;
 pub enum Reply {
     Ok,
     Error(Failure),
+    /// The kernel's version of Landlock, and what it is going to forbid.
+    Landlock(u32, Rights),
     /// Where the PTY master is: the agent's pid, its descriptor there, the slave's path.
     PtyMaster {
         os_pid: u32,
@@ -24,6 +27,8 @@ pub enum Reply {
 /// An event, as `docs/wire-protocol.md` specifies it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
+    /// The ids of the user namespace that this process is in are to be mapped.
+    Unmapped(libc::pid_t),
     Spawned(libc::pid_t),
     Ready(libc::pid_t),
     Running,
@@ -55,6 +60,7 @@ impl Event {
     fn term(&self) -> Term {
         let status = |kind, value| tuple([atom("status"), atom(kind), int(value)]);
         match self {
+            Event::Unmapped(pid) => status("unmapped", *pid),
             Event::Spawned(pid) => status("spawned", *pid),
             Event::Ready(pid) => status("ready", *pid),
             Event::Running => tuple([atom("status"), atom("running")]),
@@ -101,6 +107,16 @@ fn answer(reply: &Reply) -> Term {
     match reply {
         Reply::Ok => atom("ok"),
         Reply::Error(failure) => error(failure, []),
+        Reply::Landlock(abi, Rights { fs, net, scoped }) => {
+            let entries = [
+                ("abi", u64::from(*abi)),
+                ("fs", *fs),
+                ("net", *net),
+                ("scoped", *scoped),
+            ];
+            let entries = entries.map(|(key, number)| (key, unsigned(number)));
+            tuple([atom("ok"), map(entries.into_iter())])
+        }
         Reply::PtyMaster { os_pid, fd, slave } => {
             let slave = Binary::from(slave.as_bytes().to_vec());
             let entries = [

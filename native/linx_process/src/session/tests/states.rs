@@ -2,7 +2,14 @@
 
 use super::*;
 
-const UNTIL_EXEC: [&str; 5] = ["launching", "starting", "parked", "stepping", "executing"];
+const UNTIL_EXEC: [&str; 6] = [
+    "launching",
+    "mapping",
+    "starting",
+    "parked",
+    "stepping",
+    "executing",
+];
 const FROM_EXEC_ON: [&str; 7] = [
     "running", "trailing", "grace", "sweep", "draining", "ending", "over",
 ];
@@ -49,8 +56,9 @@ fn compare(heading: &str, messages: &[&str], states: &[&str]) {
     );
 }
 
-const MESSAGES: [&str; 13] = [
+const MESSAGES: [&str; 14] = [
     ":proceed",
+    ":mapped",
     ":abort",
     "{:stop, …}",
     "a step",
@@ -68,7 +76,7 @@ const MESSAGES: [&str; 13] = [
 /// What comes to a session of a host beside them.
 const HOSTED_MESSAGES: [&str; 4] = [
     ":hangup, orphan: :leave",
-    "… with a :proceed waiting, or auto_proceed",
+    "… and a :proceed waits, or auto_proceed",
     ":hangup, orphan: :kill",
     "more than may wait",
 ];
@@ -76,16 +84,17 @@ const HOSTED_MESSAGES: [&str; 4] = [
 fn cell(message: &str, state: &str) -> String {
     let hosted = HOSTED_MESSAGES.contains(&message) && !MESSAGES.contains(&message);
     if message.starts_with('…') {
-        if !["launching", "starting", "stepping"].contains(&state) {
+        if !["launching", "mapping", "starting", "stepping"].contains(&state) {
             return "·".to_string();
         }
-        let mut told = in_state(state, plain());
+        let policy = Policy { hosted, ..plain() };
+        let mut told = in_state(state, policy);
         told.feed(command(Command::Proceed));
         let mut untold = in_state(
             state,
             Policy {
                 auto_proceed: true,
-                ..plain()
+                ..policy
             },
         );
         let [told, untold] = [&mut told, &mut untold].map(|bench| outcome(bench, Input::Hangup));
@@ -94,6 +103,7 @@ fn cell(message: &str, state: &str) -> String {
     }
     let inputs = match message {
         ":proceed" => vec![call(9, Command::Proceed)],
+        ":mapped" => vec![call(9, Command::Mapped)],
         ":abort" => vec![call(9, Command::Abort)],
         "{:stop, …}" => vec![call(9, Command::Stop(7, 15))],
         "a step" => vec![call(9, Command::Step(step()))],
@@ -139,6 +149,14 @@ fn in_state(state: &str, policy: Policy) -> Bench {
     let gone = || Input::Gone(Death::Exited(0), None);
     match state {
         "launching" => leaving,
+        "mapping" => {
+            let mut bench = bench(Policy {
+                beam_maps: true,
+                ..policy
+            });
+            bench.feed(Input::Unmapped(PID));
+            bench
+        }
         "starting" => {
             let mut bench = leaving;
             bench.feed(Input::Spawned(PID));
@@ -225,6 +243,7 @@ fn outcome(bench: &mut Bench, input: Input) -> String {
         Effect::Emit(Event::Reply(9, Reply::Error(failure))) if *failure == malformed() => {
             "malformed"
         }
+        Effect::GoOn => "go on",
         Effect::Step(_) => "step",
         Effect::Proceed => "exec",
         Effect::Kill => "kill",
