@@ -8,6 +8,13 @@ agent = System.get_env("LINX_TEST_AGENT", "host")
 true = agent in ["host", "dedicated"]
 Application.put_env(:linx, :agent, String.to_atom(agent))
 
+# Where version 1 has them, version 2 of cgroups does not.
+controllers =
+  case Linx.Cgroup.root() do
+    {:ok, root} -> Linx.Cgroup.Tree.available(root)
+    {:error, :not_mounted} -> []
+  end
+
 # On a busy machine a message may take its time.
 ExUnit.start(assert_receive_timeout: 10_000)
 
@@ -16,7 +23,9 @@ missing =
     {status != 0, :root, "which make namespaces (#{String.trim(why)})"},
     {not Linx.Test.Property.available?(), :property,
      "for want of PropEr, which bin/setup installs"},
-    {System.find_executable("cargo") == nil, :cargo, "for want of cargo"}
+    {System.find_executable("cargo") == nil, :cargo, "for want of cargo"},
+    {[:memory, :pids] -- controllers != [], :controllers,
+     "for want of cgroup v2 with memory and pids; it has #{inspect(controllers)}"}
   ]
   |> Enum.filter(&elem(&1, 0))
 

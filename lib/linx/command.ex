@@ -21,7 +21,8 @@ defmodule Linx.Command do
 
   @opaque t :: %__MODULE__{session: pid, input: Input.t() | nil}
 
-  @type reason :: {atom, term} | Error.t() | :aborted | :no_process
+  @type reason ::
+          {atom, term} | Linx.Cgroup.no_controller() | Error.t() | :aborted | :no_process
 
   @doc "The program and its arguments."
   @spec argv(term) :: {:ok, [binary, ...]} | {:error, reason}
@@ -165,6 +166,11 @@ defmodule Linx.Command do
 
   def raise!({:already_started, pid}, opts) do
     raise ArgumentError, "the name #{inspect(opts[:name])} is taken by #{inspect(pid)}"
+  end
+
+  def raise!({:no_controller, name, available}, _opts) do
+    raise ArgumentError,
+          "cgroup v2 has no controller #{inspect(name)} here, only #{inspect(available)}"
   end
 
   def raise!({mistake, what}, _opts) do

@@ -183,7 +183,32 @@ defmodule Linx.Process do
     * `:chain` – more programs, a list like `:argv` for each: each is run when the one before has exited
       with 0, and the outcome is that of the last that was run;
     * `:agent` – `:host` or `:dedicated`, see [Agents](#module-agents);
-    * `:name` – a name for the session, as `GenServer.start_link/3` takes it.
+    * `:name` – a name for the session, as `GenServer.start_link/3` takes it;
+
+  and those that confine the program, in the order of the [guide](docs/confinement.md):
+
+    * `:sandbox` – `:strict`, or a list that relaxes it: all of the following in one, see `Linx.Sandbox`;
+    * `:cgroup` – a cgroup, or its directory, in which the program is born; or limits, such as
+      `[memory: 512 * 1024 * 1024, pids: 100]`, of one of its own that goes with it, see `Linx.Cgroup`;
+    * `:init` – whether pid 1 of a fresh `:pid` namespace is an init that reaps, and the program pid 2;
+      `false` by default: then the program is pid 1;
+    * `:uid_map`, `:gid_map` – how the ids of a fresh `:user` namespace are mapped, lists of
+      `{inside, outside, count}`, and `:setgroups`, `:allow` or `:deny`; the program is the first user of
+      the map, unless `:user` and `:group` name others, by their numbers inside. Those who are not root
+      may map the own id, and by `newuidmap` what `/etc/subuid` gives them; what is refused is an error
+      with the stage `:uid_map` or `:gid_map`. `:setgroups` is `:allow` for root, and with a map of other
+      groups than the own one, else `:deny`. Without these the ids are the host's business while the child
+      is parked, see `Linx.User`;
+    * `:hostname` – of a fresh `:uts` namespace;
+    * `:loopback` – whether the loopback interface of a fresh `:net` namespace is up; `false` by default;
+    * `:time_offsets` – how far the clocks of a fresh `:time` namespace are ahead;
+    * `:mounts` – what is mounted in a fresh `:mount` namespace, see `Linx.Mount`;
+    * `:nice`, `:oom_score_adj`, `:cpu_affinity`, `:umask`, `:rlimits` – the priority, the OOM killer's
+      score, a list of CPUs, the umask, and limits such as `[nofile: 64, core: 0, cpu: {10, 20}]`, by the
+      names of `setrlimit(2)`: one number, or the soft and the hard limit, or `:infinity`;
+    * `:capabilities` – `[keep: [...]]` and more, see `Linx.Capabilities`;
+    * `:landlock` – which files and ports it may still get at, see `Linx.Landlock`;
+    * `:seccomp` – a filter, or a list of them, see `Linx.Seccomp`.
 
   ## Errors
 
@@ -259,6 +284,20 @@ defmodule Linx.Process do
           | {:groups, [String.t() | non_neg_integer]}
           | {:files, files}
           | {:chain, [[String.t(), ...]]}
+          | {:sandbox, Linx.Sandbox.t()}
+          | {:cgroup, Linx.Cgroup.cgroup() | [Linx.Cgroup.limit()]}
+          | {:init, boolean}
+          | {:uid_map | :gid_map, [{inside :: id, outside :: id, count :: pos_integer}]}
+          | {:setgroups, :allow | :deny}
+          | {:loopback, boolean}
+          | {:mounts, [Linx.Mount.mount()]}
+          | {:capabilities, keyword}
+          | {:landlock, keyword}
+          | {:seccomp, Linx.Seccomp.Filter.t() | [Linx.Seccomp.Filter.t()]}
+          | Linx.Process.Attributes.option()
+
+  @typedoc "The number of a user or a group."
+  @type id :: 0..0xFFFFFFFF
 
   @typedoc "Files to be written: their paths, what is in them, and their modes."
   @type files ::
@@ -295,12 +334,18 @@ defmodule Linx.Process do
     * `{:bad_option, key}` – there is no such option;
     * `{:bad_options, term}` – this is no keyword list;
     * `{:already_started, pid}` – the `:name` is taken;
+    * `{:no_controller, name, available}` – there is none for a limit in `:cgroup`;
     * `%Linx.Process.Error{stage: :execve}` – the program is not on the PATH (`:enoent`), or not one
       that can be executed (`:eacces`).
   """
   @spec spawn([option]) ::
           {:ok, pid}
-          | {:error, :argv_required | {:already_started, pid} | mistake | Error.t()}
+          | {:error,
+             :argv_required
+             | {:already_started, pid}
+             | Linx.Cgroup.no_controller()
+             | mistake
+             | Error.t()}
   def spawn(opts) do
     with {:ok, options} <- Options.spawn(opts), do: Session.start(options)
   end
@@ -312,7 +357,12 @@ defmodule Linx.Process do
   """
   @spec start_link([option]) ::
           {:ok, pid}
-          | {:error, :argv_required | {:already_started, pid} | mistake | Error.t()}
+          | {:error,
+             :argv_required
+             | {:already_started, pid}
+             | Linx.Cgroup.no_controller()
+             | mistake
+             | Error.t()}
   def start_link(opts), do: spawn(opts)
 
   @doc """
@@ -333,7 +383,12 @@ defmodule Linx.Process do
   """
   @spec enter(target :: pos_integer, [option]) ::
           {:ok, pid}
-          | {:error, :argv_required | {:already_started, pid} | mistake | Error.t()}
+          | {:error,
+             :argv_required
+             | {:already_started, pid}
+             | Linx.Cgroup.no_controller()
+             | mistake
+             | Error.t()}
   def enter(target, opts) do
     with {:ok, options} <- Options.enter(target, opts), do: Session.start(options)
   end

@@ -8,6 +8,8 @@ defmodule Linx.Result do
       went elsewhere. The output of a terminal is in `:stdout`;
     * `:duration` – the microseconds from the start of its session to its end;
     * `:usage` – what it took of the machine, a `Linx.Usage`, or `nil` when that is not known;
+    * `:cgroup_stats` – what was used in a cgroup of its own, a `Linx.Cgroup.Stats`: with it, how often the
+      kernel killed for want of memory. `nil` without one, see `Linx.Cgroup`;
     * `:timed_out?` – whether it was stopped because its `:timeout` was over, whatever its status is;
     * `:truncated?` – whether it wrote more than `:max_output`.
   """
@@ -18,6 +20,7 @@ defmodule Linx.Result do
             stderr: "",
             duration: 0,
             usage: nil,
+            cgroup_stats: nil,
             timed_out?: false,
             truncated?: false
 
@@ -29,6 +32,7 @@ defmodule Linx.Result do
           stderr: binary,
           duration: non_neg_integer,
           usage: Linx.Usage.t() | nil,
+          cgroup_stats: Linx.Cgroup.Stats.t() | nil,
           timed_out?: boolean,
           truncated?: boolean
         }

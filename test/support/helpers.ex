@@ -242,6 +242,25 @@ defmodule Linx.Test.Helpers do
     :ok
   end
 
+  @doc "Options of a session in these namespaces, and in a user namespace of its own for want of rights."
+  def in_namespaces(types) do
+    if root?(), do: [namespaces: types], else: [namespaces: [:user | types]] ++ own_ids()
+  end
+
+  @doc "Maps of the ids that one has to those of root, which everybody may write."
+  def own_ids do
+    [uid, gid] = for what <- ["-u", "-g"], do: System.cmd("id", [what]) |> elem(0) |> integer()
+    [uid_map: [{0, uid, 1}], gid_map: [{0, gid, 1}], setgroups: :deny]
+  end
+
+  @doc "Options of a session with an init, and in these namespaces, too."
+  def beside_init(types \\ []), do: [init: true] ++ in_namespaces([:pid | types])
+
+  @doc "Whether this is root, with all rights."
+  def root?, do: :root not in Keyword.get(ExUnit.configuration(), :exclude, [])
+
+  defp integer(line), do: line |> String.trim() |> String.to_integer()
+
   @doc "A field of /proc/<pid>/status."
   def status_field(pid, name) do
     [_, value] = Regex.run(~r/^#{name}:\s*(.*)$/m, File.read!("/proc/#{pid}/status"))

@@ -23,6 +23,7 @@ defmodule Linx.Test.Tree do
     * `:daemon` – with a daemon: forked twice, in a session of its own, deaf to SIGTERM, and itself
       with a child;
     * `:pid_namespace` – with children and a daemon, in a PID namespace, of which it is pid 1;
+    * `:init` – likewise, but beside an init, in a user namespace of its own for want of rights;
     * `:entered` – with children and a daemon, in a PID namespace that belongs to another session;
     * `:pty` – with children and a daemon, on a PTY.
 
@@ -283,13 +284,14 @@ defmodule Linx.Test.Tree do
     {"(trap '' HUP INT TERM; setsid sh -c '#{daemon}' &)", 2}
   end
 
-  defp family(kind) when kind in [:pid_namespace, :entered, :pty] do
+  defp family(kind) when kind in [:pid_namespace, :init, :entered, :pty] do
     {children, some} = family(:children)
     {daemon, more} = family(:daemon)
     {children <> "\n" <> daemon, some + more}
   end
 
   defp defaults(:pid_namespace), do: [namespaces: [:pid], grace: 200]
+  defp defaults(:init), do: [grace: 200] ++ beside_init()
   defp defaults(:pty), do: [stdio: :pty, grace: 200]
   defp defaults(_kind), do: [grace: 200]
 

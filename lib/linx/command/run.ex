@@ -71,6 +71,7 @@ defmodule Linx.Command.Run do
       stderr: stderr,
       duration: info.duration,
       usage: info.usage,
+      cgroup_stats: info.cgroup_stats,
       timed_out?: info.timed_out?,
       truncated?: more? or still_more?
     }

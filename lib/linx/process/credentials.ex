@@ -16,6 +16,16 @@ defmodule Linx.Process.Credentials do
   @type id :: 0..0xFFFF_FFFE
   @type t :: %{uid: id | nil, gid: id | nil, groups: [id] | nil}
 
+  @doc "Who the BEAM is to the kernel. That does not change, and asking takes a file."
+  @spec own() :: {uid :: id, gid :: id}
+  def own do
+    with nil <- :persistent_term.get(__MODULE__, nil) do
+      %{uid: uid, gid: gid} = File.stat!("/proc/self")
+      :persistent_term.put(__MODULE__, {uid, gid})
+      {uid, gid}
+    end
+  end
+
   @doc "The uid that is meant, with the gid of its primary group if it has one."
   @spec user(term) :: {:ok, {uid :: id, gid :: id | nil}} | :error
   def user(uid) when uid in 0..@max_id do

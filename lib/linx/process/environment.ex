@@ -24,6 +24,10 @@ defmodule Linx.Process.Environment do
 
   def resolve(other), do: {:error, other}
 
+  @doc "The pairs `more`, as in an environment, over the variables in `base`."
+  @spec over(%{String.t() => String.t()}, [term]) :: {:ok, [binary]} | {:error, offending :: term}
+  def over(base, more), do: merge(base, more)
+
   @doc "The BEAM's environment as it is now."
   @spec own() :: [binary]
   def own, do: entries(own_map())
@@ -38,10 +42,10 @@ defmodule Linx.Process.Environment do
     end)
   end
 
-  defp merge(pairs) do
+  defp merge(base \\ nil, pairs) do
     case Enum.find(pairs, :none, &(not pair?(&1))) do
       :none ->
-        {:ok, pairs |> Enum.reduce(own_map(), &put/2) |> entries()}
+        {:ok, pairs |> Enum.reduce(base || own_map(), &put/2) |> entries()}
 
       offending ->
         {:error, offending}

@@ -18,6 +18,10 @@ defmodule Linx.Process.Info do
     * `:timed_out?` – whether its `:timeout` was over before it ended;
     * `:usage` – what the workload has used, a `Linx.Usage`; `nil` until it has ended, and when
       there was no process, or the agent could not tell;
+    * `:cgroup` – the directory of the cgroup in which the workload is born, `nil` without the option
+      `:cgroup`. One of the session's own is gone when that has ended;
+    * `:cgroup_stats` – what was used in a cgroup of its own, a `Linx.Cgroup.Stats`; `nil` until it has ended,
+      and without one;
     * `:result` – `nil` until the session has ended, then what `Linx.Process.wait/1` returns.
 
   The pids stay after the end, when the kernel may have given them to others: they are for the record
@@ -35,6 +39,8 @@ defmodule Linx.Process.Info do
             duration: nil,
             timed_out?: false,
             usage: nil,
+            cgroup: nil,
+            cgroup_stats: nil,
             result: nil
 
   @type stage :: :starting | :spawned | :ready | :running | :terminated
@@ -50,6 +56,8 @@ defmodule Linx.Process.Info do
           duration: non_neg_integer | nil,
           timed_out?: boolean,
           usage: Linx.Usage.t() | nil,
+          cgroup: String.t() | nil,
+          cgroup_stats: Linx.Cgroup.Stats.t() | nil,
           result: Linx.Process.result() | nil
         }
 end

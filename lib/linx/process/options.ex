@@ -3,8 +3,19 @@ defmodule Linx.Process.Options do
 
   # The options of a session, checked before any process starts.
 
-  alias Linx.Process.{Credentials, CString, Environment, Error, Output, Program, Stdio, Winsize}
-  alias Linx.Signal
+  alias Linx.Process.{
+    Confinement,
+    Credentials,
+    CString,
+    Environment,
+    Error,
+    Output,
+    Program,
+    Stdio,
+    Winsize
+  }
+
+  alias Linx.{Sandbox, Signal}
 
   @namespaces [:net, :mount, :pid, :uts, :ipc, :user, :cgroup, :time]
 
@@ -43,6 +54,7 @@ defmodule Linx.Process.Options do
     :credit,
     :uid,
     :gid,
+    :confinement,
     stdio: :inherit,
     no_new_privs: false,
     orphan: :kill,
@@ -58,7 +70,11 @@ defmodule Linx.Process.Options do
   defguardp is_proper_list(term) when length(term) >= 0
 
   @type t :: %__MODULE__{}
-  @type reason :: :argv_required | {atom, term} | Error.t()
+  @type reason ::
+          :argv_required
+          | {atom, term}
+          | Linx.Cgroup.no_controller()
+          | Error.t()
 
   @keys [
     :argv,
@@ -225,18 +241,30 @@ defmodule Linx.Process.Options do
   def check(:chain, other), do: {:error, {:bad_chain, other}}
 
   defp parse(defaults, opts) do
-    with :ok <- known(opts, @keys),
+    with :ok <- known(opts, @keys ++ [:sandbox | Confinement.options()]),
+         :ok <- place(defaults, opts),
          :ok <- argv_there(opts),
+         {:ok, opts} <- Sandbox.expand(opts),
+         {confining, opts} = Keyword.split(opts, Confinement.keys()),
          {:ok, options} <- fill_in(defaults, opts ++ [agent: default_agent()]),
          :ok <- meaningful(options),
          {:ok, credentials} <-
            Credentials.resolve(options.user, options.group, options.groups),
-         {:ok, argv} <- find_program(options.argv, options),
-         {:ok, chain} <- find_programs(options.chain, options) do
-      {:ok,
-       options |> Map.merge(credentials) |> Map.merge(%{argv: argv, chain: chain}) |> output()}
+         options = Map.merge(options, credentials),
+         {:ok, confinement} <- Confinement.resolve(confining, options),
+         find = &find_program(&1, options, confining[:setup]),
+         {:ok, argv} <- find.(options.argv),
+         {:ok, chain} <- find_programs(options.chain, find) do
+      {:ok, output(%{options | argv: argv, chain: chain, confinement: confinement})}
     end
   end
+
+  # A sandbox is a place of its own.
+  defp place(%{mode: :enter}, opts) do
+    if opts[:sandbox] in [nil, false], do: :ok, else: {:error, {:bad_sandbox, :enter}}
+  end
+
+  defp place(_spawn, _opts), do: :ok
 
   # What the agent could do nothing with is a mistake.
   defp meaningful(%{stdio: stdio} = options) do
@@ -261,15 +289,19 @@ defmodule Linx.Process.Options do
   defp active(nil, outputs), do: outputs == [:pty]
   defp active(mode, _outputs), do: mode
 
-  defp find_program([program | args], options) do
-    with {:ok, path} <- Program.find(program, options.env, options.cwd), do: {:ok, [path | args]}
+  # In a sandbox it is what the program finds there.
+  defp find_program([program | args], options, setup) do
+    outside =
+      if setup && not String.contains?(program, "/"),
+        do: Sandbox.Path.outside(for({:mount, operation} <- setup, do: operation)),
+        else: &{:ok, &1}
+
+    with {:ok, path} <- Program.find(program, options.env, options.cwd, outside),
+         do: {:ok, [path | args]}
   end
 
-  defp find_programs(nil, _options), do: {:ok, nil}
-
-  defp find_programs(argvs, options) do
-    map_while_ok(argvs, &find_program(&1, options))
-  end
+  defp find_programs(nil, _find), do: {:ok, nil}
+  defp find_programs(argvs, find), do: map_while_ok(argvs, find)
 
   defp each(bad, elements, fun) do
     map_while_ok(elements, fn element ->

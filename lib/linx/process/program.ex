@@ -13,17 +13,19 @@ defmodule Linx.Process.Program do
 
   @doc """
   The path of `program`. The PATH is that of `env`, or the caller's when `env` is `nil` or has none;
-  its relative directories are taken from `cwd`, where the program will be started.
+  its relative directories are taken from `cwd`, where the program will be started. `outside` says where
+  on the host a path of its place is.
   """
-  @spec find(binary, [binary] | nil, binary | nil) :: {:ok, binary} | {:error, Error.t()}
-  def find(program, env, cwd) do
+  @spec find(binary, [binary] | nil, binary | nil, (binary -> {:ok, binary} | :error)) ::
+          {:ok, binary} | {:error, Error.t()}
+  def find(program, env, cwd, outside \\ &{:ok, &1}) do
     if :binary.match(program, "/") == :nomatch do
       candidates =
         for directory <- env |> path() |> :binary.split(":", [:global]) do
           directory |> Path.absname(cwd || ".") |> Path.join(program) |> Path.absname()
         end
 
-      pick(candidates, :enoent)
+      pick(candidates, :enoent, outside)
     else
       {:ok, program}
     end
@@ -34,17 +36,19 @@ defmodule Linx.Process.Program do
   end
 
   # A file that may not be executed is passed over, and remembered for the error.
-  defp pick([], errno) do
+  defp pick([], errno, _outside) do
     {:ok, code} = Errno.number(errno)
     {:error, Error.new(:execve, code)}
   end
 
-  defp pick([candidate | others], errno) do
-    case File.stat(candidate) do
-      {:ok, %{type: :regular, mode: mode}} when (mode &&& 0o111) != 0 -> {:ok, candidate}
-      {:ok, _not_a_program} -> pick(others, :eacces)
-      {:error, :eacces} -> pick(others, :eacces)
-      {:error, _reason} -> pick(others, errno)
+  defp pick([candidate | others], errno, outside) do
+    with {:ok, path} <- outside.(candidate),
+         {:ok, %{type: :regular, mode: mode}} when (mode &&& 0o111) != 0 <- File.stat(path) do
+      {:ok, candidate}
+    else
+      {:ok, _not_a_program} -> pick(others, :eacces, outside)
+      {:error, :eacces} -> pick(others, :eacces, outside)
+      _not_there -> pick(others, errno, outside)
     end
   end
 end

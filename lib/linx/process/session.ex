@@ -12,7 +12,21 @@ defmodule Linx.Process.Session do
 
   alias Linx.Agent
   alias Linx.Agent.Wire
-  alias Linx.Process.{Callers, Calls, Error, Info, Options, Output, Remains, Stdio, Writes}
+  alias Linx.Cgroup.Keeper
+
+  alias Linx.Process.{
+    Callers,
+    Calls,
+    Error,
+    Info,
+    Mapping,
+    Options,
+    Output,
+    Remains,
+    Stdio,
+    Writes
+  }
+
   alias Linx.{Sessions, Telemetry, Usage}
 
   # How long the agent may take to clean up once the grace is over, in ms.
@@ -44,7 +58,9 @@ defmodule Linx.Process.Session do
     :input,
     :output,
     :usage,
+    :mapping,
     :agent,
+    :keeper,
     exit_status: 0,
     stopping: false,
     calls: Calls.new(),
@@ -119,6 +135,7 @@ defmodule Linx.Process.Session do
         mode: options.mode,
         argv: options.argv,
         pty?: options.stdio == :pty,
+        cgroup: options.confinement[:cgroup],
         started_at: DateTime.utc_now()
       },
       name: options.name,
@@ -130,7 +147,8 @@ defmodule Linx.Process.Session do
       timer: start_timer(options.timeout),
       lifeline: options.lifeline && Process.monitor(options.lifeline),
       input: Stdio.input(options.stdio),
-      output: Output.new(Stdio.outputs(options.stdio), options.active)
+      output: Output.new(Stdio.outputs(options.stdio), options.active),
+      mapping: Mapping.new(options)
     }
 
     Sessions.add(options, state.info.started_at, state.began)
@@ -145,6 +163,21 @@ defmodule Linx.Process.Session do
   def handle_continue({:open, options}, state) do
     Remains.await_none(options.slot)
 
+    case own_cgroup(options.confinement, state) do
+      {:ok, confinement, state} -> open(%{options | confinement: confinement}, state)
+      {:error, errno} -> state |> ended({:error, Error.new(:cgroup, errno)}) |> closed()
+    end
+  end
+
+  defp own_cgroup(%{own_cgroup: plan} = confinement, state) do
+    with {:ok, keeper, path} <- Keeper.start(plan) do
+      {:ok, Map.put(confinement, :cgroup, path), update(%{state | keeper: keeper}, cgroup: path)}
+    end
+  end
+
+  defp own_cgroup(confinement, state), do: {:ok, confinement, state}
+
+  defp open(options, state) do
     case Agent.open(options) do
       {:ok, agent} ->
         state = %{state | agent: agent}
@@ -237,7 +270,7 @@ defmodule Linx.Process.Session do
   end
 
   def handle_call({:command, command}, from, state) do
-    {:noreply, next_call(%{state | calls: Calls.add(state.calls, command, from)})}
+    {:noreply, send_calls(%{state | calls: Calls.add(state.calls, command, from)})}
   end
 
   def handle_call({:write, input, bytes, timeout}, from, state) do
@@ -305,6 +338,10 @@ defmodule Linx.Process.Session do
 
   # What the agent tells
 
+  defp handle_event({:unmapped, host_pid}, state) do
+    %{state | mapping: Mapping.begin(state.mapping, host_pid)}
+  end
+
   defp handle_event({:spawned, host_pid}, state) do
     write(update(state, stage: :spawned, host_pid: host_pid))
   end
@@ -338,21 +375,26 @@ defmodule Linx.Process.Session do
         state
 
       {:input, calls} ->
-        written(answer, next_call(%{state | calls: calls}))
+        written(answer, send_calls(%{state | calls: calls}))
 
       {from, calls} ->
         GenServer.reply(from, answer(answer))
-        next_call(%{state | calls: calls})
+        send_calls(%{state | calls: calls})
     end
   end
 
-  defp handle_event({:ended, outcome}, state), do: ended(state, result(outcome))
+  defp handle_event({:ended, outcome}, state) do
+    ended(state, Mapping.result(state.mapping, result(outcome)))
+  end
 
   # Commands and their answers
 
-  defp next_call(state) do
+  # An agent that has read as many as may wait would not come to `:mapped`.
+  defp send_calls(%{mapping: mapping} = state) when mapping != nil, do: state
+
+  defp send_calls(state) do
     case Calls.next(state.calls) do
-      {:send, frame, calls} -> send_frame(%{state | calls: calls}, frame)
+      {:send, frame, calls} -> send_calls(send_frame(%{state | calls: calls}, frame))
       :wait -> state
     end
   end
@@ -458,8 +500,11 @@ defmodule Linx.Process.Session do
         stage: :terminated,
         result: result,
         duration: microseconds_since(state.began),
-        usage: state.usage
+        usage: state.usage,
+        cgroup_stats: Keeper.remove(state.keeper)
       )
+
+    state = %{state | mapping: Mapping.cancel(state.mapping)}
 
     for from <- Calls.callers(state.calls), do: GenServer.reply(from, {:error, :no_process})
 
@@ -559,10 +604,19 @@ defmodule Linx.Process.Session do
   end
 
   defp handle_other(message, state) do
-    with {:writes, :unrelated} <- {:writes, Callers.dismiss(state.callers, message)},
+    with {:mapping, :unrelated} <- {:mapping, Mapping.message(state.mapping, message)},
+         {:writes, :unrelated} <- {:writes, Callers.dismiss(state.callers, message)},
          {:output, :unrelated} <- {:output, Callers.dismiss(state.receivers, message)} do
       {:noreply, state}
     else
+      {:mapping, :done} ->
+        Agent.write(state.agent, Wire.command(:mapped))
+        {:noreply, send_calls(%{state | mapping: nil})}
+
+      {:mapping, {:failed, mapping}} ->
+        Agent.write(state.agent, Wire.command(:abort))
+        {:noreply, %{state | mapping: mapping}}
+
       {:writes, {id, callers}} ->
         {:noreply, %{state | callers: callers, writes: Writes.drop(state.writes, id)}}
 

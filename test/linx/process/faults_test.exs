@@ -22,6 +22,7 @@ defmodule Linx.Process.FaultsTest do
     children: "children",
     daemon: "daemon",
     pid_namespace: "pid namespace",
+    init: "beside an init",
     entered: "entered",
     pty: "PTY"
   ]
@@ -534,39 +535,44 @@ defmodule Linx.Process.FaultsTest do
   describe "orphan: :leave" do
     @describetag opts: [orphan: :leave]
 
-    test "the workload lives on when the agent is killed", %{opts: opts} do
-      {session, tree} = Tree.start(Tree.new(:daemon, opts))
-      Tree.kill(Tree.agent(tree), :KILL)
-      assert P.wait(session, 10_000) == {:error, @agent_died}
-      assert next_event() == {:linx_process, :error, @killed, :agent_died}
-      refute alive?(Tree.agent(tree))
-      assert Tree.all_alive?(tree)
-    end
+    for {kind, what} <- [daemon: "the workload", init: "one beside an init"] do
+      @tag kind: kind
+      test "#{what} lives on when the agent is killed", context do
+        {session, tree} = Tree.start(Tree.new(context.kind, context.opts))
+        Tree.kill(Tree.agent(tree), :KILL)
+        assert P.wait(session, 10_000) == {:error, @agent_died}
+        assert next_event() == {:linx_process, :error, @killed, :agent_died}
+        refute alive?(Tree.agent(tree))
+        assert Tree.all_alive?(tree)
+      end
 
-    test "it lives on when the session is killed, and the agent with it", %{opts: opts} do
-      {session, tree} = Tree.start(Tree.new(:daemon, opts))
-      port = Tree.port(session)
-      Process.unlink(session)
-      monitor = Process.monitor(session)
-      Process.exit(session, :kill)
-      assert_receive {:DOWN, ^monitor, :process, _pid, :killed}, 10_000
-      eventually(fn -> Port.info(port) == nil end)
-      assert Tree.all_alive?(tree)
-      assert alive?(Tree.agent(tree))
-      # Then it ends as others do.
-      Tree.tell(tree, "exit 0")
-      Tree.assert_gone(tree)
-    end
+      @tag kind: kind
+      test "#{what} lives on when the session is killed, and the agent with it", context do
+        {session, tree} = Tree.start(Tree.new(context.kind, context.opts))
+        port = Tree.port(session)
+        Process.unlink(session)
+        monitor = Process.monitor(session)
+        Process.exit(session, :kill)
+        assert_receive {:DOWN, ^monitor, :process, _pid, :killed}, 10_000
+        eventually(fn -> Port.info(port) == nil end)
+        assert Tree.all_alive?(tree)
+        assert alive?(Tree.agent(tree))
+        # Then it ends as others do.
+        Tree.tell(tree, "exit 0")
+        Tree.assert_gone(tree)
+      end
 
-    test "it lives on when the whole BEAM is killed", %{opts: opts} do
-      {beam, tree} = begin_beam(Tree.new(:daemon, opts))
-      Tree.kill(beam.os_pid, :KILL)
-      eventually(fn -> not alive?(beam.os_pid) end)
-      # It even gets something done.
-      done = Path.join(tmp_dir(), "done")
-      Tree.tell(tree, "sleep 0.2; touch #{done}")
-      eventually(fn -> File.exists?(done) end)
-      Tree.assert_gone(tree)
+      @tag kind: kind
+      test "#{what} lives on when the whole BEAM is killed", context do
+        {beam, tree} = begin_beam(Tree.new(context.kind, context.opts))
+        Tree.kill(beam.os_pid, :KILL)
+        eventually(fn -> not alive?(beam.os_pid) end)
+        # It even gets something done.
+        done = Path.join(tmp_dir(), "done")
+        Tree.tell(tree, "sleep 0.2; touch #{done}")
+        eventually(fn -> File.exists?(done) end)
+        Tree.assert_gone(tree)
+      end
     end
 
     test "a child at the checkpoint never becomes the program", %{opts: opts} do
