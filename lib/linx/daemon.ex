@@ -46,6 +46,9 @@ defmodule Linx.Daemon do
       the stream, and `:pid`, the daemon;
     * `:transform` – a function of the line that returns it as it is to be logged, or `{level, line}`,
       or `nil` for not at all;
+    * `:controls` – `:escape` writes control characters, those of escape sequences among them, as `\\x1B`
+      in the log, so that they cannot act on the terminal of who reads it; `:keep` leaves them as they are.
+      That is the default but for a program in a sandbox;
     * `:max_line` – in how many bytes a longer line is cut; 8,000 by default, what Logger shows.
 
   Of the start:
@@ -93,7 +96,8 @@ defmodule Linx.Daemon do
 
   A line is logged without its newline. A last line without one is logged when the program ends. Logger
   wants text, and so do the functions: bytes that are no UTF-8, and NULs, are written as `\\xFF` and
-  `\\x00`. Everything else, escape sequences among it, is left as it is.
+  `\\x00`. Everything else is left as it is, escape sequences among it unless `:controls` says otherwise;
+  that is only about what is logged, a function gets the line with them.
 
   The next bytes are read when the last line is logged. So a logger that is slow, or overloaded and
   therefore synchronous, or a function that takes its time, makes the program wait at its next write
@@ -183,6 +187,7 @@ defmodule Linx.Daemon do
           | {:prefix, String.t()}
           | {:metadata, keyword}
           | {:transform, (String.t() -> String.t() | nil | {level, String.t()})}
+          | {:controls, :keep | :escape}
           | {:max_line, pos_integer}
           | {:ready,
              :running
@@ -208,7 +213,7 @@ defmodule Linx.Daemon do
   ## Errors
 
     * those of `Linx.Process.spawn/1`, and in the same way `{:bad_log, _}`, `{:bad_prefix, _}`,
-      `{:bad_metadata, _}`, `{:bad_transform, _}`, `{:bad_max_line, _}`, `{:bad_ready, _}`,
+      `{:bad_metadata, _}`, `{:bad_transform, _}`, `{:bad_controls, _}`, `{:bad_max_line, _}`, `{:bad_ready, _}`,
       `{:bad_ready_timeout, _}`, `{:bad_on_ready, _}`, `{:bad_await_ready, _}`, `{:bad_restart, _}`,
       `{:bad_exit_status_to_reason, _}`;
     * with `await_ready: true` also those of `await_ready/2`.

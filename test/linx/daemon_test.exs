@@ -256,6 +256,19 @@ defmodule Linx.DaemonTest do
                logged(script, transform: transform, prefix: "")
     end
 
+    test "escape sequences control no terminal, of the one who reads the log, if they are not to" do
+      # A title, colours, and a line that hides the one before.
+      script = ~S"printf '\033]0;title\a\033[31mred\033[0m\n\033[A\033[2Kinnocent\n'"
+      escaped = ["\\x1B]0;title\\x07\\x1B[31mred\\x1B[0m", "\\x1B[A\\x1B[2Kinnocent"]
+
+      for stdio <- [[stdin: :devnull], :pty] do
+        opts = [prefix: "", stdio: stdio]
+        lines = logged(script, [controls: :escape] ++ opts)
+        assert for(line <- lines, do: line |> String.split("|") |> Enum.at(1)) == escaped
+        assert Enum.any?(logged(script, opts), &(&1 =~ "\e[31mred"))
+      end
+    end
+
     test "a transform that raises is told once, and the lines are as they were" do
       transform = fn "x" <> n -> Integer.to_string(String.to_integer(n) + 1) end
       lines = logged("echo x1; echo y2; echo y3; echo x4", transform: transform, prefix: "")
@@ -1053,6 +1066,7 @@ defmodule Linx.DaemonTest do
           {[prefix: <<255>>], {:bad_prefix, <<255>>}},
           {[metadata: %{}], {:bad_metadata, %{}}},
           {[transform: :t], {:bad_transform, :t}},
+          {[controls: :strip], {:bad_controls, :strip}},
           {[max_line: 0], {:bad_max_line, 0}},
           {[ready: :soon], {:bad_ready, :soon}},
           {[ready: {:line, ""}], {:bad_ready, {:line, ""}}},

@@ -12,6 +12,7 @@ defmodule Linx.Daemon.Log do
             function: nil,
             prefix: "",
             transform: nil,
+            controls: :keep,
             metadata: []
 
   @type source :: :stdout | :stderr | :pty
@@ -23,6 +24,7 @@ defmodule Linx.Daemon.Log do
           function: function_of_line | nil,
           prefix: binary,
           transform: (binary -> binary | nil | {level, binary}) | nil,
+          controls: :keep | :escape,
           metadata: keyword
         }
 
@@ -89,7 +91,18 @@ defmodule Linx.Daemon.Log do
   @spec notice(t, level, String.t()) :: :ok
   def notice(log, level, text), do: Logger.bare_log(level, log.prefix <> text, log.metadata)
 
+  # Whatever a transform has left in it.
   defp put(log, source, level, text) do
+    text = if log.controls == :escape, do: visible(text), else: text
     Logger.bare_log(level, log.prefix <> text, Keyword.put_new(log.metadata, :source, source))
+  end
+
+  @doc "A text in which control characters are written as `\\x1B`, so that they control nothing."
+  @spec visible(String.t()) :: String.t()
+  def visible(text) do
+    # C0 but tab and newline, DEL, and C1.
+    Regex.replace(~r/[\x{00}-\x{08}\x{0B}-\x{1F}\x{7F}-\x{9F}]/u, text, fn <<char::utf8>> ->
+      "\\x" <> String.pad_leading(Integer.to_string(char, 16), 2, "0")
+    end)
   end
 end

@@ -17,6 +17,7 @@ defmodule Linx.Daemon.Options do
     prefix: nil,
     metadata: [],
     transform: nil,
+    controls: nil,
     max_line: 8_000,
     ready: :running,
     ready_timeout: 60_000,
@@ -46,6 +47,7 @@ defmodule Linx.Daemon.Options do
     :prefix,
     :metadata,
     :transform,
+    :controls,
     :max_line,
     :ready,
     :ready_timeout,
@@ -83,7 +85,7 @@ defmodule Linx.Daemon.Options do
              session: session(session, checked.stdio),
              stdio: checked.stdio,
              grace: checked.grace,
-             log: log(options, Keyword.fetch!(session, :argv))
+             log: log(options, session)
          },
          :ok <- output_for(options.ready, checked.stdio) do
       {:ok, options}
@@ -147,6 +149,7 @@ defmodule Linx.Daemon.Options do
   defp valid?(:prefix, prefix), do: is_binary(prefix) and String.valid?(prefix)
   defp valid?(:metadata, metadata), do: Keyword.keyword?(metadata)
   defp valid?(:transform, transform), do: is_function(transform, 1)
+  defp valid?(:controls, controls), do: controls in [:keep, :escape]
   defp valid?(:max_line, bytes), do: is_integer(bytes) and bytes > 0
   defp valid?(:ready, ready), do: Readiness.valid?(ready)
 
@@ -168,15 +171,22 @@ defmodule Linx.Daemon.Options do
   defp valid?(:exit_status_to_reason, fun), do: is_function(fun, 1)
   defp valid?(_key, _value), do: false
 
-  defp log(options, [program | _arguments]) do
+  defp log(options, session) do
+    [program | _arguments] = Keyword.fetch!(session, :argv)
+
     %Log{
       levels: levels(options.log),
       function: if(is_tuple(options.log) or is_function(options.log), do: options.log),
       prefix: options.prefix || Log.text(Path.basename(program)) <> ": ",
       transform: options.transform,
+      controls: options.controls || controls(session[:sandbox]),
       metadata: options.metadata
     }
   end
+
+  # Who is not trusted is not to write on the terminal of somebody who reads the log.
+  defp controls(sandbox) when sandbox in [nil, false], do: :keep
+  defp controls(_sandbox), do: :escape
 
   defp levels(list) when is_list(list), do: Map.merge(%Log{}.levels, Map.new(list))
   defp levels(level) when is_atom(level), do: Map.new(@sources, &{&1, level})

@@ -26,6 +26,15 @@ defmodule Linx.Daemon.LogTest do
     end
   end
 
+  describe "visible text" do
+    test "has no control characters but tabs and newlines" do
+      assert Log.visible("a\tb\nc größer 😀") == "a\tb\nc größer 😀"
+      # The title of a window, a cleared screen, a line written over another, and a C1 control.
+      assert Log.visible("\e]0;x\a\e[2Jnew\rold\b") == "\\x1B]0;x\\x07\\x1B[2Jnew\\x0Dold\\x08"
+      assert Log.visible("\x7F\u009B31m") == "\\x7F\\x9B31m"
+    end
+  end
+
   describe "an entry" do
     test "has the level of its stream" do
       log = %Log{levels: %{stdout: :debug, stderr: :error, pty: false}}
