@@ -23,6 +23,8 @@ rows = [
   Rows.Crowd,
   Rows.Namespaces,
   Rows.Network,
+  Rows.Sandbox,
+  Rows.Confinement,
   Rows.Heap,
   Rows.Proceed,
   Rows.Signal,

@@ -91,7 +91,7 @@ defmodule Bench.Report do
         [name, value(table, Stats.median(samples)), p95(table, samples), ratio(table, name)]
       end
 
-    rows = [["", "median", "p95", "#{table.ours} ÷ it"] | lines]
+    rows = [["", "median", "p95", ratio_header(table)] | lines]
     if table.ratios?, do: rows, else: Enum.map(rows, &Enum.drop(&1, -1))
   end
 
@@ -99,7 +99,14 @@ defmodule Bench.Report do
   defp p95(_table, samples) when length(samples) < 5, do: ""
   defp p95(table, samples), do: value(table, Stats.p95(samples))
 
-  defp ratio(%{ratios?: true, ours: ours} = table, name) when name != ours do
+  defp ratio_header(%{plain: nil, ours: ours}), do: "#{ours} ÷ it"
+  defp ratio_header(%{plain: plain}), do: "÷ #{plain}"
+
+  defp ratio(%{ratios?: true, plain: plain} = table, name) when plain != nil and name != plain do
+    if ratio = Table.ratio(table, name, plain), do: decimals(ratio, 2), else: ""
+  end
+
+  defp ratio(%{ratios?: true, plain: nil, ours: ours} = table, name) when name != ours do
     if ratio = Table.ratio(table, ours, name), do: decimals(ratio, 2), else: ""
   end
 

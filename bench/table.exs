@@ -15,6 +15,8 @@ defmodule Bench.Table do
     # Whether the columns do the same, and can be divided: ours by each of the others.
     ratios?: true,
     ours: "Linx",
+    # If each of the others is divided by a column instead, which it is.
+    plain: nil,
     columns: [],
     # What the plot draws: lists of {sessions, nanoseconds} by contender.
     series: [],
