@@ -8,6 +8,7 @@ defmodule Demo do
   def run do
     commands()
     parked_in_namespaces()
+    sandbox()
     signals()
     terminal()
     aborted()
@@ -100,6 +101,28 @@ defmodule Demo do
 
       _refused ->
         say("not configured: to name the host takes root, or a uid map for the user namespace")
+    end
+  end
+
+  # ── confined ──────────────────────────────────────────────────────────────────────────────────
+
+  defp sandbox do
+    title("A sandbox: one option, no root needed")
+
+    script = """
+    echo "I am $(id -un), pid $$, and see $(ls -d /proc/[0-9]* | wc -l) processes"
+    echo "in my root there are $(ls / | tr '\\n' ' ')"
+    cat /etc/shadow
+    unshare --user true
+    echo x > /usr/x
+    """
+
+    case Linx.run(["sh", "-c", script], sandbox: :strict, stderr: :stdout) do
+      {:ok, result} ->
+        for line <- String.split(result.stdout, "\n", trim: true), do: say("it says: #{line}")
+
+      {:error, error} ->
+        say("This machine does not let it be: #{Exception.message(error)}")
     end
   end
 

@@ -40,6 +40,9 @@ defmodule Soak.Kinds do
     unread: 5,
     pipes_killed: 5,
     files_and_chain: 4,
+    sandbox: 6,
+    sandbox_killed: 3,
+    sandbox_refused: 2,
     held: 10
   ]
 
@@ -91,6 +94,20 @@ defmodule Soak.Kinds do
 
   def run(:stream_halted, soak) do
     [<<_, _::binary>>] = sh("while :; do echo more; done", soak) |> Linx.stream!() |> Enum.take(1)
+  end
+
+  def run(:sandbox, _soak) do
+    script = "(setsid sleep 60 > /dev/null 2>&1 &) ; id -un; exit 3"
+    {:ok, result} = Linx.run(["sh", "-c", script], sandbox: :strict)
+    {{:exited, 3}, "sandbox\n"} = {result.status, result.stdout}
+  end
+
+  def run(:sandbox_killed, soak), do: kill_session(soak, sandbox: :strict)
+
+  # Half of its place is made by then.
+  def run(:sandbox_refused, soak) do
+    {:error, %Error{stage: :mount_bind, errno: :enoent}} =
+      Linx.run(["true"], sandbox: [read: [soak.dir <> "/missing"]])
   end
 
   # More than anybody is going to read.
