@@ -1,5 +1,5 @@
-defmodule Linx.CommandsGuideTest do
-  # What docs/commands.md and docs/coming-from.md show, section by section: a test for each. They name
+defmodule Linx.GuidesTest do
+  # What the guides in docs show, section by section: a test for each. They name
   # their sessions as a reader would, so no two of them run at a time.
   use ExUnit.Case, async: false
 
@@ -11,7 +11,7 @@ defmodule Linx.CommandsGuideTest do
   # Whose calls are shown beside those of Linx. They are not here to be run.
   @others ~w(MuonTrap Exile ExCmd erlexec Rambo)
 
-  for name <- ["commands.md", "coming-from.md"] do
+  for name <- ["commands.md", "coming-from.md", "confinement.md"] do
     path = Path.expand("../../docs/#{name}", __DIR__)
     @external_resource path
 
