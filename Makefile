@@ -42,7 +42,7 @@ test:
 	@bin/setup test
 	cargo test --workspace --locked
 	mix test
-	LINX_TEST_AGENT=dedicated mix test test/linx/*_test.exs test/linx/command test/linx/daemon test/linx/process
+	LINX_TEST_AGENT=dedicated mix test test/linx/*_test.exs $(addprefix test/linx/,cgroup command daemon process sandbox seccomp)
 	cd examples/hello_linx && mix test
 	$(MAKE) conformance
 	@if [ "$$(id -u)" = 0 ]; then bin/test-unprivileged; fi
