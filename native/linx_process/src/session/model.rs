@@ -3,7 +3,6 @@
 //! the fuzzer tries what is too much to walk through.
 
 use super::*;
-use crate::wire::Confinement;
 
 /// The main process, as the host knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -470,6 +469,7 @@ fn is_refused(input: &Input) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Confinement;
     use std::collections::HashSet;
 
     /// More commands than this do not wait in what is explored: the queue is the same behind them.
