@@ -38,7 +38,7 @@ defmodule Bench.Rows.Confinement do
 
   defp ways(strict, cgroup) do
     {:ok, filter} = Seccomp.default()
-    bind = {:bind, "/usr", "/usr", [:read_only, :recursive]}
+    bind = {:bind, "/usr", "/usr", [:read_only]}
 
     [
       {@plain, fn -> [] end},
@@ -46,10 +46,10 @@ defmodule Bench.Rows.Confinement do
       {"· and PID namespace", fn -> mapped([:pid], strict) end},
       {"· and an init in it", fn -> mapped([:pid], strict) ++ [init: true] end},
       {"· and mount namespace", fn -> mapped([:mount], strict) end},
-      {"· and a read-only bind", fn -> mapped([:mount], strict) ++ [setup: [{:mount, bind}]] end},
+      {"· and a read-only bind", fn -> mapped([:mount], strict) ++ [mounts: [bind]] end},
       {"· and PID, mount namespaces", fn -> mapped([:pid, :mount], strict) end},
-      {"· and a root directory",
-       fn -> mapped([:pid, :mount], strict) ++ Keyword.take(strict, [:setup, :cwd]) end},
+      {"· and a small root directory",
+       fn -> mapped([:pid, :mount], strict) ++ [mounts: root(), cwd: "/"] end},
       {"· and UTS namespace", fn -> mapped([:uts], strict) end},
       {"· and a hostname in it", fn -> mapped([:uts], strict) ++ [hostname: "sandbox"] end},
       {"· and network namespace", fn -> mapped([:net], strict) end},
@@ -59,12 +59,30 @@ defmodule Bench.Rows.Confinement do
       {"capabilities", fn -> Keyword.take(strict, [:capabilities]) end},
       {"seccomp", fn -> [seccomp: filter] end},
       {"seccomp, compiled each time", fn -> [seccomp: compiled()] end},
-      {"Landlock", fn -> [landlock: [missing: :skip] ++ strict[:landlock]] end},
+      {"Landlock", fn -> [landlock: [execute: ["/"], write: ["/tmp", "/dev"]]] end},
       {"#{length(strict[:rlimits])} rlimits", fn -> Keyword.take(strict, [:rlimits]) end},
       {"nice, umask, OOM score", fn -> [nice: 5, umask: 0o027, oom_score_adj: 100] end},
       {"a cgroup", fn -> [cgroup: made(cgroup)] end},
       {"all: the strict sandbox", fn -> [sandbox: :strict] end}
     ]
+  end
+
+  defp root do
+    system =
+      for path <- ~w(/usr /bin /lib /lib64), File.exists?(path) do
+        case File.read_link(path) do
+          {:ok, target} -> {:symlink, path, target}
+          {:error, _no_link} -> {:bind, path, path, [:read_only, :make]}
+        end
+      end
+
+    more = [
+      {:proc, "/proc", [:make]},
+      {:tmpfs, "/tmp", [:make]},
+      {:bind, "/dev/null", "/dev/null", [:make]}
+    ]
+
+    [{:tmpfs, "/"}] ++ system ++ more
   end
 
   defp mapped(namespaces, strict) do
