@@ -372,6 +372,8 @@ fn c_string<B: AsRef<[u8]>>(bytes: &B) -> Result<&CStr, Errno> {
 }
 
 /// A part of a path, with the zero that it lacks.
+// Not a part of whoever calls it: the stack of a session that mounts nothing shall not have room for a path.
+#[inline(never)]
 fn with_c_string<T>(part: &[u8], body: impl FnOnce(&CStr) -> Result<T, Errno>) -> Result<T, Errno> {
     let mut copy = [0; LONGEST_PATH];
     let room = copy[..LONGEST_PATH - 1].get_mut(..part.len());
