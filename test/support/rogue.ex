@@ -5,14 +5,14 @@ defmodule Linx.Test.Rogue do
 
   import ExUnit.Assertions
 
+  alias Linx.Test.CProgram
+
   @source Path.join(__DIR__, "rogue.c")
   @external_resource @source
 
   @doc "Its path. It is compiled when it is not there, or older than its source."
   def path do
-    path = Path.join(Mix.Project.build_path(), "rogue")
-    if mtime(path) <= mtime(@source), do: compile(path)
-    path
+    CProgram.path("rogue", [@source], ["-pthread"])
   end
 
   @doc "The argv of a program that commits these deeds before it becomes what it is."
@@ -43,20 +43,5 @@ defmodule Linx.Test.Rogue do
 
   defp await_line(port, line) do
     assert_receive {^port, {:data, {:eol, ^line}}}, 10_000
-  end
-
-  defp mtime(path) do
-    case File.stat(path) do
-      {:ok, stat} -> stat.mtime
-      {:error, :enoent} -> nil
-    end
-  end
-
-  # Under another name first: a test that runs at the same time may need it, too.
-  defp compile(path) do
-    fresh = "#{path}.#{System.unique_integer([:positive])}"
-    cc = ~w(cc -Wall -Wextra -Werror -O1 -pthread -o) ++ [fresh, @source]
-    assert {"", 0} = System.cmd(hd(cc), tl(cc), stderr_to_stdout: true)
-    File.rename!(fresh, path)
   end
 end

@@ -5,6 +5,8 @@ defmodule Linx.Test.SeccompProbe do
 
   import ExUnit.Assertions
 
+  alias Linx.Test.CProgram
+
   @source Path.join(__DIR__, "seccomp_probe.c")
   @external_resource @source
 
@@ -58,23 +60,6 @@ defmodule Linx.Test.SeccompProbe do
   end
 
   defp path do
-    path = Path.join(Mix.Project.build_path(), "seccomp_probe")
-    if mtime(path) <= mtime(@source), do: compile(path)
-    path
-  end
-
-  defp mtime(path) do
-    case File.stat(path) do
-      {:ok, stat} -> stat.mtime
-      {:error, :enoent} -> nil
-    end
-  end
-
-  # Under another name first: a test that runs at the same time may need it, too.
-  defp compile(path) do
-    fresh = "#{path}.#{System.unique_integer([:positive])}"
-    cc = ~w(cc -Wall -Wextra -Werror -O1 -o) ++ [fresh, @source]
-    assert {"", 0} = System.cmd(hd(cc), tl(cc), stderr_to_stdout: true)
-    File.rename!(fresh, path)
+    CProgram.path("seccomp_probe", [@source])
   end
 end
